@@ -1,0 +1,498 @@
+/* krait: selective state space models (Mamba) in C.
+ *
+ * Five objects:
+ *
+ *   krait_model      config and weights; immutable after load, shared by any number of threads
+ *   krait_state      everything one sequence remembers; a plain value bound to a config, not to a session
+ *   krait_session    a model + scratch memory + threads; one thread at a time
+ *   krait_tokenizer  text <-> ids; immutable, shared by any number of threads
+ *   krait_sampler    logits -> id, with its random generator and history; one thread at a time
+ *
+ * and one call that runs a model, whatever the work: krait_run(). The smallest program:
+ *
+ *   krait_model *model; krait_session *session; krait_state *state; krait_error error;
+ *   if (krait_model_load(&model, "path/to/folder", NULL, &error)
+ *       || krait_session_create(&session, model, NULL, &error)
+ *       || krait_state_create(&state, model, &error)
+ *       || krait_run(session, &(krait_sequence){ .state = state, .tokens = ids, .count = n, .want = KRAIT_WANT_LAST }, 1,
+ *                    &(krait_outputs){ .logits = logits }, &error))
+ *       fprintf(stderr, "%s\n", error.message);
+ *
+ * Conventions. Functions that can fail return a krait_status; results come through the first parameters and are NULL or
+ * zero on failure. The last parameter, a krait_error that the caller owns, may be NULL. Options are structs in which zero
+ * means the documented default, so `{0}` and NULL both mean "as usual". The library never prints, exits or aborts, and
+ * a failed call leaves its objects as they were unless it says otherwise. Every krait_..._free() accepts NULL.
+ * Strings are UTF-8; sizes are in elements unless a name says bytes. */
+#ifndef KRAIT_KRAIT_H
+#define KRAIT_KRAIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(KRAIT_BUILDING)
+#define KRAIT_API __attribute__((visibility("default")))
+#else
+#define KRAIT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KRAIT_VERSION_MAJOR 0
+#define KRAIT_VERSION_MINOR 1
+#define KRAIT_VERSION_PATCH 0
+
+/* "0.1.0": of the library that runs, which may be newer than this header. */
+KRAIT_API const char *krait_version(void);
+
+/* What this build was made of, for bug reports: "avx512; gemm onednn 2.6.0; openmp; text pcre2 10.42 utf8proc 2.8.0". */
+KRAIT_API const char *krait_build_info(void);
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+typedef enum krait_status {
+    KRAIT_OK = 0,
+    KRAIT_ERROR_ARGUMENT,    /* the caller's mistake: a null, a size out of range, an id outside the vocabulary  */
+    KRAIT_ERROR_IO,          /* the operating system refused; the message has its reason                         */
+    KRAIT_ERROR_FORMAT,      /* the file is not what it says it is                                               */
+    KRAIT_ERROR_UNSUPPORTED, /* the file is fine, this build cannot run it: the message names what is missing    */
+    KRAIT_ERROR_MEMORY,      /* an allocation failed                                                             */
+    KRAIT_ERROR_INTERRUPTED  /* a callback asked to stop                                                         */
+} krait_status;
+
+/* Where and why something failed, for a person: "model.safetensors: backbone.layers.3.mixer.A_log: expected [1536, 16]
+ * float32, found [1536, 8] float32". Only written on failure. */
+typedef struct krait_error {
+    krait_status status;
+    char message[512];
+} krait_error;
+
+/* "ok", "argument", "io", "format", "unsupported", "memory", "interrupted". */
+KRAIT_API const char *krait_status_name(krait_status status);
+
+/* Reports the progress of a long call; may be called from the thread that made the call only. Return false to stop: the
+ * call then ends with KRAIT_ERROR_INTERRUPTED. `total` is 0 when it is not known. */
+typedef struct krait_progress {
+    bool (*report)(void *user, const char *what, uint64_t done, uint64_t total);
+    void *user;
+} krait_progress;
+
+/* Frees what the library allocated for the caller where a function says so (ids, text). */
+KRAIT_API void krait_free(void *memory);
+
+/* ---- config ------------------------------------------------------------------------------------------------------ */
+
+typedef enum krait_family {
+    KRAIT_FAMILY_MAMBA = 0,   /* Gu & Dao 2023                                                                   */
+    KRAIT_FAMILY_FALCON_MAMBA /* the same, with a weightless RMSNorm on dt, B and C                              */
+} krait_family;
+
+/* The dimensions of a model, under the names of the paper. */
+typedef struct krait_config {
+    krait_family family;
+    int64_t vocab_size; /* rows of the embedding: includes padding rows                                     */
+    int64_t d_model;
+    int64_t n_layer;
+    int64_t d_inner; /* expand * d_model                                                                 */
+    int64_t d_state; /* N                                                                                */
+    int64_t d_conv;  /* width of the causal convolution, 2..4 in published models; 1..16 here            */
+    int64_t dt_rank;
+    bool proj_bias; /* in_proj and out_proj have a bias                                                 */
+    bool conv_bias;
+    bool tied_head; /* lm_head is the embedding                                                         */
+    float norm_eps;
+    float mixer_norm_eps; /* Falcon-Mamba only                                                            */
+    int32_t bos_id;       /* -1: none                                                                         */
+    int32_t eos_id;       /* -1: none                                                                         */
+} krait_config;
+
+/* "mamba", "falcon_mamba". */
+KRAIT_API const char *krait_family_name(krait_family family);
+
+/* The published shapes by name: "130m", "370m", "790m", "1.4b", "2.8b" (Gu & Dao 2023, table 12). KRAIT_ERROR_ARGUMENT
+ * lists the names when `name` is none of them. */
+KRAIT_API krait_status krait_config_named(krait_config *config, const char *name, krait_error *error);
+
+/* Number of parameters; the tied head counts once. */
+KRAIT_API uint64_t krait_config_parameters(const krait_config *config);
+
+/* ---- checkpoints: what is in the files, runnable or not ---------------------------------------------------------- */
+
+typedef enum krait_dtype {
+    KRAIT_DTYPE_F32 = 0,
+    KRAIT_DTYPE_F16,
+    KRAIT_DTYPE_BF16,
+    KRAIT_DTYPE_F64,
+    KRAIT_DTYPE_I8,
+    KRAIT_DTYPE_I16,
+    KRAIT_DTYPE_I32,
+    KRAIT_DTYPE_I64,
+    KRAIT_DTYPE_U8,
+    KRAIT_DTYPE_U16,
+    KRAIT_DTYPE_U32,
+    KRAIT_DTYPE_U64,
+    KRAIT_DTYPE_BOOL
+} krait_dtype;
+
+/* "F32", "BF16", ...: as safetensors spells them. */
+KRAIT_API const char *krait_dtype_name(krait_dtype dtype);
+
+#define KRAIT_MAX_DIMS 8
+
+/* A named tensor as stored. Strings belong to the object that was asked. */
+typedef struct krait_tensor_info {
+    const char *name;
+    const char *file; /* the file it is in, without its folder; NULL when it is in none */
+    krait_dtype dtype;
+    int n_dims;
+    uint64_t shape[KRAIT_MAX_DIMS];
+    uint64_t bytes;
+} krait_tensor_info;
+
+/* A file that is in memory already. `name` is what it would be called in a folder ("config.json"). */
+typedef struct krait_blob {
+    const char *name;
+    const void *data;
+    size_t size;
+} krait_blob;
+
+typedef struct krait_checkpoint krait_checkpoint;
+
+/* Opens a checkpoint: a folder (Hugging Face or original layout, one file or shards), or one weights file. What a file is
+ * is recognised by its content. Nothing is copied: the files stay mapped until the checkpoint, and every model made from it,
+ * is freed. Succeeds whenever the tensors can be listed, also if no model can be made of them. */
+KRAIT_API krait_status krait_checkpoint_open(krait_checkpoint **checkpoint, const char *path, krait_error *error);
+/* The same from memory, which must outlive the checkpoint and every model made from it. */
+KRAIT_API krait_status krait_checkpoint_open_memory(krait_checkpoint **checkpoint, const krait_blob *files, size_t n_files,
+                                                    krait_error *error);
+KRAIT_API void krait_checkpoint_free(krait_checkpoint *checkpoint);
+
+KRAIT_API size_t krait_checkpoint_n_tensors(const krait_checkpoint *checkpoint);
+KRAIT_API krait_status krait_checkpoint_tensor(const krait_checkpoint *checkpoint, size_t index, krait_tensor_info *info);
+/* Counts the NaN and infinite elements of one tensor; reads all of it. */
+KRAIT_API krait_status krait_checkpoint_count_nonfinite(const krait_checkpoint *checkpoint, size_t index, uint64_t *n_nan,
+                                                        uint64_t *n_infinite);
+/* "hf", "original": whose tensor names these are. "unknown" if neither fits. */
+KRAIT_API const char *krait_checkpoint_layout(const krait_checkpoint *checkpoint);
+/* The path given to open, or the first blob's name. */
+KRAIT_API const char *krait_checkpoint_path(const krait_checkpoint *checkpoint);
+/* The bytes of a text file of the checkpoint ("config.json", "tokenizer.json"): false if it has none. */
+KRAIT_API bool krait_checkpoint_file(const krait_checkpoint *checkpoint, const char *name, const char **data, size_t *size);
+/* The config that the tensors' shapes, and config.json where shapes say nothing, describe. The error says why no model can be
+ * made of the checkpoint. */
+KRAIT_API krait_status krait_checkpoint_config(const krait_checkpoint *checkpoint, krait_config *config, krait_error *error);
+/* What a person should know though it stops nothing: a field of config.json that disagrees with the shapes, a surplus tensor.
+ * NULL past the last. Complete once krait_checkpoint_config() or krait_model_create() was called. */
+KRAIT_API const char *krait_checkpoint_note(const krait_checkpoint *checkpoint, size_t index);
+
+/* ---- models ------------------------------------------------------------------------------------------------------ */
+
+typedef struct krait_model krait_model;
+
+typedef struct krait_load_options {
+    int threads; /* for converting weights; 0: as many as the process may use */
+    krait_progress progress;
+} krait_load_options;
+
+/* krait_checkpoint_open() + krait_model_create(). */
+KRAIT_API krait_status krait_model_load(krait_model **model, const char *path, const krait_load_options *options,
+                                        krait_error *error);
+/* Makes a model of a checkpoint, which the model keeps alive: the caller may free its own handle right after. float32 weights
+ * are used where they are mapped; other types are converted to float32. */
+KRAIT_API krait_status krait_model_create(krait_model **model, krait_checkpoint *checkpoint, const krait_load_options *options,
+                                          krait_error *error);
+/* A model with random weights, for measuring: matrices of the magnitude of trained ones, A_log and dt_bias as initialised. */
+KRAIT_API krait_status krait_model_random(krait_model **model, const krait_config *config, uint64_t seed, krait_error *error);
+KRAIT_API void krait_model_free(krait_model *model);
+
+KRAIT_API const krait_config *krait_model_config(const krait_model *model);
+/* NULL for a random model. */
+KRAIT_API const krait_checkpoint *krait_model_checkpoint(const krait_model *model);
+/* Bytes of weights that generating one token reads, and that all parameters take as float32. */
+KRAIT_API uint64_t krait_model_bytes_per_token(const krait_model *model);
+KRAIT_API uint64_t krait_model_bytes(const krait_model *model);
+
+/* ---- states ------------------------------------------------------------------------------------------------------ */
+
+/* Per layer i: conv_state.i [d_inner, d_conv-1], the last inputs of the convolution, oldest first, and ssm_state.i
+ * [d_inner, d_state]; and last_hidden [d_model], the residual stream after the last layer at the last token, so that logits can
+ * be had again without running a token twice. All float32. The size does not depend on the number of tokens seen. */
+typedef struct krait_state krait_state;
+
+KRAIT_API krait_status krait_state_create(krait_state **state, const krait_model *model, krait_error *error);
+KRAIT_API void krait_state_free(krait_state *state);
+/* Back to before the first token. */
+KRAIT_API void krait_state_reset(krait_state *state);
+KRAIT_API krait_status krait_state_clone(krait_state **clone, const krait_state *state, krait_error *error);
+/* Rolls `state` back (or on) to what `from` holds, without allocating. Both must be of the same config. */
+KRAIT_API krait_status krait_state_copy(krait_state *state, const krait_state *from, krait_error *error);
+/* Tokens seen since the last reset. */
+KRAIT_API uint64_t krait_state_tokens(const krait_state *state);
+KRAIT_API uint64_t krait_state_bytes(const krait_state *state);
+/* Writes a safetensors file, complete or not at all. It carries a fingerprint of the config, which load checks. */
+KRAIT_API krait_status krait_state_save(const krait_state *state, const char *path, krait_error *error);
+KRAIT_API krait_status krait_state_load(krait_state **state, const krait_model *model, const char *path, krait_error *error);
+KRAIT_API krait_status krait_state_load_memory(krait_state **state, const krait_model *model, const void *data, size_t size,
+                                               krait_error *error);
+KRAIT_API size_t krait_state_n_tensors(const krait_state *state);
+KRAIT_API krait_status krait_state_tensor(const krait_state *state, size_t index, krait_tensor_info *info);
+/* Copies one tensor out, in the layout of the table above. */
+KRAIT_API krait_status krait_state_read(const krait_state *state, size_t index, float *values);
+
+/* ---- sessions: running a model ----------------------------------------------------------------------------------- */
+
+typedef enum krait_isa {
+    KRAIT_ISA_AUTO = 0, /* the best this CPU has, or what the environment variable KRAIT_ISA names */
+    KRAIT_ISA_PLAIN,    /* plain C: the reference                                                  */
+    KRAIT_ISA_AVX2,     /* AVX2 + FMA                                                              */
+    KRAIT_ISA_AVX512,   /* AVX-512 F, BW, DQ, VL                                                   */
+    KRAIT_ISA_NEON
+} krait_isa;
+
+/* "auto", "plain", "avx2", "avx512", "neon". */
+KRAIT_API const char *krait_isa_name(krait_isa isa);
+/* Whether this CPU and build can run it. */
+KRAIT_API bool krait_isa_available(krait_isa isa);
+
+typedef struct krait_session krait_session;
+
+typedef struct krait_session_options {
+    int threads;         /* 0: as many as the process may use                                                  */
+    krait_isa isa;       /* one that this machine lacks is an error that names those it has                    */
+    size_t chunk_tokens; /* tokens a long input is processed by at a time; 0: 512. Results do not depend on it
+                               beyond rounding; scratch memory is proportional to it                              */
+} krait_session_options;
+
+KRAIT_API krait_status krait_session_create(krait_session **session, const krait_model *model,
+                                            const krait_session_options *options, krait_error *error);
+KRAIT_API void krait_session_free(krait_session *session);
+KRAIT_API const krait_model *krait_session_model(const krait_session *session);
+KRAIT_API krait_isa krait_session_isa(const krait_session *session);
+KRAIT_API int krait_session_threads(const krait_session *session);
+KRAIT_API uint64_t krait_session_bytes(const krait_session *session);
+
+/* For which of a sequence's tokens outputs are wanted. */
+typedef enum krait_want {
+    KRAIT_WANT_NONE = 0,
+    KRAIT_WANT_LAST,
+    KRAIT_WANT_ALL,
+    KRAIT_WANT_LISTED /* those in `rows` */
+} krait_want;
+
+/* One sequence's part of a batch. Runs `count` tokens on from `state`, which afterwards is as if they had come one by one.
+ * With count 0 nothing runs, and KRAIT_WANT_LAST gives the outputs of the last token the state has seen. */
+typedef struct krait_sequence {
+    krait_state *state;    /* in/out; no state may appear twice in one batch                 */
+    const int32_t *tokens; /* [count], each in [0, vocab_size)                               */
+    size_t count;          /* 1 when decoding, any length when reading a prompt              */
+    krait_want want;
+    const size_t *rows; /* KRAIT_WANT_LISTED: [n_rows] ascending positions in [0, count)  */
+    size_t n_rows;
+} krait_sequence;
+
+/* Where the outputs go. Wanted rows are numbered through the batch, sequence after sequence: n of them in all
+ * (krait_outputs_rows). Every pointer may be NULL. */
+typedef struct krait_outputs {
+    float *logits;         /* [n, vocab_size]                                                                */
+    float *hidden;         /* [n_layers, n, d_model]: the residual stream at the layers listed               */
+    const int64_t *layers; /* [n_layers]: 0 is the embedding, i the output of layer i, at most n_layer       */
+    size_t n_layers;
+} krait_outputs;
+
+/* Number of wanted rows of a batch. */
+KRAIT_API size_t krait_outputs_rows(const krait_sequence *sequences, size_t n_sequences);
+
+/* Runs a batch: prefill (count of thousands), decode (count 1), or a mix. KRAIT_ERROR_ARGUMENT leaves every state unchanged.
+ * A sequence's results do not depend on its neighbours' values. Memory does not depend on the counts.
+ * With count 0, wanted hidden rows exist for the last layer only. */
+KRAIT_API krait_status krait_run(krait_session *session, const krait_sequence *sequences, size_t n_sequences,
+                                 const krait_outputs *outputs, krait_error *error);
+
+/* ---- tokenizers -------------------------------------------------------------------------------------------------- */
+
+/* Byte-level BPE as described by a Hugging Face tokenizer.json. Invalid UTF-8 is encoded byte by byte, so that decoding gives
+ * every input back (up to the normalisation that the tokenizer itself asks for). In a build without text these functions
+ * return KRAIT_ERROR_UNSUPPORTED. */
+typedef struct krait_tokenizer krait_tokenizer;
+
+typedef struct krait_encode_options {
+    bool no_special; /* text that spells a special token ("<|endoftext|>") is ordinary text */
+} krait_encode_options;
+
+/* A tokenizer.json, or a folder that has one. */
+KRAIT_API krait_status krait_tokenizer_load(krait_tokenizer **tokenizer, const char *path, krait_error *error);
+/* `name` is for messages. The bytes may go away after the call. */
+KRAIT_API krait_status krait_tokenizer_load_memory(krait_tokenizer **tokenizer, const char *name, const void *data, size_t size,
+                                                   krait_error *error);
+KRAIT_API void krait_tokenizer_free(krait_tokenizer *tokenizer);
+
+/* One more than the largest id. */
+KRAIT_API size_t krait_tokenizer_vocab_size(const krait_tokenizer *tokenizer);
+/* Free `ids` with krait_free(). An empty text gives no ids and NULL. */
+KRAIT_API krait_status krait_tokenizer_encode(const krait_tokenizer *tokenizer, const char *text, size_t length,
+                                              const krait_encode_options *options, int32_t **ids, size_t *n_ids,
+                                              krait_error *error);
+/* Free `text` with krait_free(); it ends with a NUL that `length` does not count. The bytes are those of the tokens: a
+ * character cut in half stays so. Special tokens are left out unless `keep_special`. */
+KRAIT_API krait_status krait_tokenizer_decode(const krait_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+                                              bool keep_special, char **text, size_t *length, krait_error *error);
+/* The bytes of one token; NULL for an id that the tokenizer does not have. */
+KRAIT_API const char *krait_tokenizer_token(const krait_tokenizer *tokenizer, int32_t id, size_t *length);
+KRAIT_API bool krait_tokenizer_is_special(const krait_tokenizer *tokenizer, int32_t id);
+/* The id of a token given by its bytes, special ones included; -1 if there is none. */
+KRAIT_API int32_t krait_tokenizer_id(const krait_tokenizer *tokenizer, const char *token, size_t length);
+
+/* Decodes token by token and gives out whole UTF-8 characters only; bytes that can no longer become a character come out as
+ * U+FFFD. */
+typedef struct krait_decoder krait_decoder;
+
+KRAIT_API krait_status krait_decoder_create(krait_decoder **decoder, const krait_tokenizer *tokenizer, bool keep_special,
+                                            krait_error *error);
+KRAIT_API void krait_decoder_free(krait_decoder *decoder);
+/* `text`, valid until the next call, is what can be shown after this token: often empty. */
+KRAIT_API krait_status krait_decoder_push(krait_decoder *decoder, int32_t id, const char **text, size_t *length,
+                                          krait_error *error);
+/* What is left at the end; the decoder is then as new. */
+KRAIT_API krait_status krait_decoder_flush(krait_decoder *decoder, const char **text, size_t *length, krait_error *error);
+
+/* ---- sampling ---------------------------------------------------------------------------------------------------- */
+
+typedef struct krait_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit; -INFINITY forbids the token */
+} krait_logit_bias;
+
+/* The samplers, in the order in which they apply:
+ *   1. logit bias
+ *   2. repetition penalty (Keskar et al. 2019): of each token in the history, a positive logit is divided by it, a negative
+ *      one multiplied; then frequency * count + presence is subtracted
+ *   3. temperature 0: the largest logit, the lowest id of equals; nothing below applies
+ *   4. division by the temperature, softmax
+ *   5. top-k: the k most probable
+ *   6. top-p: the fewest most probable whose probabilities (renormalised after 5) sum to at least p
+ *   7. min-p: those at least min_p times as probable as the most probable
+ *   8. one draw from what is left, renormalised
+ * Equal probabilities are ordered by id. NaN logits are an error; so is a distribution with nothing left. */
+typedef struct krait_sampling {
+    float temperature;        /* 0: greedy                                                    */
+    int32_t top_k;            /* 0: off                                                       */
+    float top_p;              /* 0 or 1: off                                                  */
+    float min_p;              /* 0: off                                                       */
+    float repetition_penalty; /* 0 or 1: off                                                  */
+    float presence_penalty;   /* 0: off                                                       */
+    float frequency_penalty;  /* 0: off                                                       */
+    size_t penalty_window;    /* how many of the last tokens are the history; 0: all of them  */
+    uint64_t seed;            /* 0 is a seed like any other                                   */
+    const krait_logit_bias *logit_bias;
+    size_t n_logit_bias;
+} krait_sampling;
+
+typedef struct krait_sampler krait_sampler;
+
+typedef struct krait_candidate {
+    int32_t id;
+    float probability;
+} krait_candidate;
+
+/* Copies the options. An option out of its range is an error that names it. */
+KRAIT_API krait_status krait_sampler_create(krait_sampler **sampler, size_t vocab_size, const krait_sampling *sampling,
+                                            krait_error *error);
+KRAIT_API void krait_sampler_free(krait_sampler *sampler);
+/* Adds a token to the history (a prompt's, or the one just drawn: drawing does not add it). */
+KRAIT_API krait_status krait_sampler_accept(krait_sampler *sampler, int32_t id, krait_error *error);
+/* Forgets the history and starts the seed again. */
+KRAIT_API void krait_sampler_reset(krait_sampler *sampler);
+/* Draws one token. logits [vocab_size] is not changed. */
+KRAIT_API krait_status krait_sampler_sample(krait_sampler *sampler, const float *logits, int32_t *id, krait_error *error);
+/* The distribution that the next draw is from, most probable first; candidates [vocab_size], of which *n are written.
+ * Draws nothing. */
+KRAIT_API krait_status krait_sampler_distribution(krait_sampler *sampler, const float *logits, krait_candidate *candidates,
+                                                  size_t *n, krait_error *error);
+
+/* ---- generation -------------------------------------------------------------------------------------------------- */
+
+typedef struct krait_piece {
+    int32_t id;       /* the token, or -1 for text that was held back and comes out at the end          */
+    float logprob;    /* options.logprobs: natural log of its probability before any sampler; else 0      */
+    const char *text; /* whole characters, possibly none; NULL without a tokenizer                      */
+    size_t text_length;
+} krait_piece;
+
+typedef struct krait_generate_options {
+    krait_sampling sampling;
+    uint64_t max_tokens;     /* 0: no limit but the stops                                                    */
+    const char *const *stop; /* strings that end the text, which then ends before them; they may cross tokens */
+    size_t n_stop;
+    const int32_t *stop_ids; /* tokens that end it, beside the model's eos                                   */
+    size_t n_stop_ids;
+    bool ignore_eos;
+    bool keep_special; /* special tokens appear in the text                                            */
+    bool logprobs;
+    bool (*on_piece)(void *user, const krait_piece *piece); /* after every token; false: stop here       */
+    void *user;
+    krait_progress progress; /* of reading the prompt                                                        */
+} krait_generate_options;
+
+typedef enum krait_finish {
+    KRAIT_FINISH_LENGTH = 0, /* max_tokens reached */
+    KRAIT_FINISH_EOS,
+    KRAIT_FINISH_STOP_ID,
+    KRAIT_FINISH_STOP_STRING,
+    KRAIT_FINISH_CALLBACK
+} krait_finish;
+
+/* "length", "eos", "stop_id", "stop_string", "callback". */
+KRAIT_API const char *krait_finish_name(krait_finish finish);
+
+typedef struct krait_generate_result {
+    krait_finish finish;
+    size_t stop_index; /* which stop string */
+    uint64_t n_prompt;
+    uint64_t n_generated; /* tokens drawn, with the one that stopped it */
+    double prefill_seconds;
+    double decode_seconds;
+} krait_generate_result;
+
+/* Runs `prompt` on from `state`, then generates. Afterwards the state has seen the prompt and every token drawn, with the one that
+ * ended it, so that a next call with an empty prompt goes on exactly there; on an error it is somewhere between.
+ * An empty prompt continues a state that has seen something. `tokenizer` may be NULL: pieces then have no text, and stop strings
+ * are an error. The history of the penalties starts with the prompt. */
+KRAIT_API krait_status krait_generate(krait_session *session, krait_state *state, const krait_tokenizer *tokenizer,
+                                      const int32_t *prompt, size_t n_prompt, const krait_generate_options *options,
+                                      krait_generate_result *result, krait_error *error);
+
+/* ---- evaluation -------------------------------------------------------------------------------------------------- */
+
+typedef struct krait_perplexity_options {
+    size_t window; /* 0: one stream through the state; else windows of so many tokens, each from a fresh state */
+    krait_progress progress;
+} krait_perplexity_options;
+
+typedef struct krait_perplexity_result {
+    uint64_t n_scored; /* every token but the first of the stream or of each window                        */
+    double nats;       /* sum of -log p                                                                    */
+    double nats_per_token;
+    double standard_error; /* of nats_per_token, from the spread over tokens                                   */
+    double perplexity;     /* exp(nats_per_token)                                                              */
+} krait_perplexity_result;
+
+KRAIT_API krait_status krait_perplexity(krait_session *session, const int32_t *tokens, size_t n_tokens,
+                                        const krait_perplexity_options *options, krait_perplexity_result *result,
+                                        krait_error *error);
+
+/* ---- measuring the machine, for honest ratios -------------------------------------------------------------------- */
+
+/* Bytes per second at which `threads` threads read a buffer of `bytes` from memory: the best of several passes. */
+KRAIT_API krait_status krait_measure_read(int threads, size_t bytes, double *bytes_per_second, krait_error *error);
+/* Seconds that the model's matrix products alone take for `n_tokens` tokens in one chunk, of which `n_logits` go through the
+ * head: the same shapes, weights and GEMM as krait_run(), and nothing between them. */
+KRAIT_API krait_status krait_measure_products(krait_session *session, size_t n_tokens, size_t n_logits, double *seconds,
+                                              krait_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

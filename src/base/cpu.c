@@ -1,0 +1,92 @@
+#include "base/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+static const char *const isa_names[] = { "auto", "plain", "avx2", "avx512", "neon" };
+enum { N_ISAS = sizeof isa_names / sizeof *isa_names };
+
+const char *krait_isa_name(krait_isa isa) { return (unsigned)isa < N_ISAS ? isa_names[isa] : "unknown"; }
+
+bool krait_isa_available(krait_isa isa)
+{
+    switch (isa) {
+    case KRAIT_ISA_AUTO:
+    case KRAIT_ISA_PLAIN: return true;
+#if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
+    case KRAIT_ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case KRAIT_ISA_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+               && __builtin_cpu_supports("avx512vl") && krait_isa_available(KRAIT_ISA_AVX2);
+#elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
+    case KRAIT_ISA_NEON: return true; /* part of the base architecture */
+#endif
+    default: return false;
+    }
+}
+
+krait_isa kr_isa_best(void)
+{
+    for (int isa = N_ISAS - 1; isa > KRAIT_ISA_PLAIN; isa--)
+        if (krait_isa_available((krait_isa)isa)) return (krait_isa)isa;
+    return KRAIT_ISA_PLAIN;
+}
+
+static void list_available(char *list, size_t size)
+{
+    list[0] = '\0';
+    for (int isa = KRAIT_ISA_PLAIN; isa < N_ISAS; isa++) {
+        if (!krait_isa_available((krait_isa)isa)) continue;
+        if (list[0]) strncat(list, ", ", size - strlen(list) - 1);
+        strncat(list, isa_names[isa], size - strlen(list) - 1);
+    }
+}
+
+krait_status kr_isa_resolve(krait_isa *isa, krait_error *error)
+{
+    char available[64];
+    list_available(available, sizeof available);
+    if (*isa == KRAIT_ISA_AUTO) {
+        const char *name = getenv("KRAIT_ISA");
+        if (name && *name) {
+            int found = 0;
+            while (found < N_ISAS && strcmp(name, isa_names[found]) != 0) found++;
+            if (found == N_ISAS)
+                return kr_fail(error, KRAIT_ERROR_ARGUMENT,
+                               "environment variable KRAIT_ISA: expected auto or one of %s, found \"%.40s\"", available, name);
+            *isa = (krait_isa)found;
+        }
+        if (*isa == KRAIT_ISA_AUTO) *isa = kr_isa_best();
+    }
+    if (!krait_isa_available(*isa))
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "instruction set %s is not available here: expected one of %s",
+                       krait_isa_name(*isa), available);
+    return KRAIT_OK;
+}
+
+#if defined(__x86_64__)
+enum { MXCSR_DAZ = 1 << 6, MXCSR_FTZ = 1 << 15 };
+kr_fp_mode kr_flush_denormals(void)
+{
+    unsigned mode = _mm_getcsr();
+    _mm_setcsr(mode | MXCSR_DAZ | MXCSR_FTZ);
+    return mode;
+}
+void kr_fp_restore(kr_fp_mode mode) { _mm_setcsr((unsigned)mode); }
+#elif defined(__aarch64__)
+kr_fp_mode kr_flush_denormals(void)
+{
+    kr_fp_mode mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" ::"r"(mode | 1UL << 24)); /* FZ */
+    return mode;
+}
+void kr_fp_restore(kr_fp_mode mode) { __asm__ volatile("msr fpcr, %0" ::"r"(mode)); }
+#else
+kr_fp_mode kr_flush_denormals(void) { return 0; }
+void kr_fp_restore(kr_fp_mode mode) { (void)mode; }
+#endif
