@@ -54,12 +54,12 @@ KRAIT_API const char *krait_build_info(void);
 
 typedef enum krait_status {
     KRAIT_OK = 0,
-    KRAIT_ERROR_ARGUMENT,    /* the caller's mistake: a null, a size out of range, an id outside the vocabulary  */
-    KRAIT_ERROR_IO,          /* the operating system refused; the message has its reason                         */
-    KRAIT_ERROR_FORMAT,      /* the file is not what it says it is                                               */
-    KRAIT_ERROR_UNSUPPORTED, /* the file is fine, this build cannot run it: the message names what is missing    */
-    KRAIT_ERROR_MEMORY,      /* an allocation failed                                                             */
-    KRAIT_ERROR_INTERRUPTED  /* a callback asked to stop                                                         */
+    KRAIT_ERROR_ARGUMENT,    /* the caller's mistake: a null, a size out of range, an id outside the vocabulary */
+    KRAIT_ERROR_IO,          /* the operating system refused; the message has its reason */
+    KRAIT_ERROR_FORMAT,      /* the file is not what it says it is */
+    KRAIT_ERROR_UNSUPPORTED, /* the file is fine, this build cannot run it: the message names what is missing */
+    KRAIT_ERROR_MEMORY,      /* an allocation failed */
+    KRAIT_ERROR_INTERRUPTED  /* a callback asked to stop */
 } krait_status;
 
 /* Where and why something failed, for a person: "model.safetensors: backbone.layers.3.mixer.A_log: expected [1536, 16]
@@ -85,27 +85,27 @@ KRAIT_API void krait_free(void *memory);
 /* ---- config ------------------------------------------------------------------------------------------------------ */
 
 typedef enum krait_family {
-    KRAIT_FAMILY_MAMBA = 0,   /* Gu & Dao 2023                                                                   */
-    KRAIT_FAMILY_FALCON_MAMBA /* the same, with a weightless RMSNorm on dt, B and C                              */
+    KRAIT_FAMILY_MAMBA = 0,   /* Gu & Dao 2023 */
+    KRAIT_FAMILY_FALCON_MAMBA /* the same, with a weightless RMSNorm on dt, B and C */
 } krait_family;
 
 /* The dimensions of a model, under the names of the paper. */
 typedef struct krait_config {
     krait_family family;
-    int64_t vocab_size; /* rows of the embedding: includes padding rows                                     */
+    int64_t vocab_size; /* rows of the embedding: includes padding rows */
     int64_t d_model;
     int64_t n_layer;
-    int64_t d_inner; /* expand * d_model                                                                 */
-    int64_t d_state; /* N                                                                                */
-    int64_t d_conv;  /* width of the causal convolution, 2..4 in published models; 1..16 here            */
+    int64_t d_inner; /* expand * d_model */
+    int64_t d_state; /* N */
+    int64_t d_conv;  /* width of the causal convolution, 2..4 in published models; 1..16 here */
     int64_t dt_rank;
-    bool proj_bias; /* in_proj and out_proj have a bias                                                 */
+    bool proj_bias; /* in_proj and out_proj have a bias */
     bool conv_bias;
-    bool tied_head; /* lm_head is the embedding                                                         */
+    bool tied_head; /* lm_head is the embedding */
     float norm_eps;
-    float mixer_norm_eps; /* Falcon-Mamba only                                                            */
-    int32_t bos_id;       /* -1: none                                                                         */
-    int32_t eos_id;       /* -1: none                                                                         */
+    float mixer_norm_eps; /* Falcon-Mamba only */
+    int32_t bos_id;       /* -1: none */
+    int32_t eos_id;       /* -1: none */
 } krait_config;
 
 /* "mamba", "falcon_mamba". */
@@ -245,9 +245,9 @@ KRAIT_API krait_status krait_state_read(const krait_state *state, size_t index, 
 
 typedef enum krait_isa {
     KRAIT_ISA_AUTO = 0, /* the best this CPU has, or what the environment variable KRAIT_ISA names */
-    KRAIT_ISA_PLAIN,    /* plain C: the reference                                                  */
-    KRAIT_ISA_AVX2,     /* AVX2 + FMA                                                              */
-    KRAIT_ISA_AVX512,   /* AVX-512 F, BW, DQ, VL                                                   */
+    KRAIT_ISA_PLAIN,    /* plain C: the reference */
+    KRAIT_ISA_AVX2,     /* AVX2 + FMA */
+    KRAIT_ISA_AVX512,   /* AVX-512 F, BW, DQ, VL */
     KRAIT_ISA_NEON
 } krait_isa;
 
@@ -259,10 +259,10 @@ KRAIT_API bool krait_isa_available(krait_isa isa);
 typedef struct krait_session krait_session;
 
 typedef struct krait_session_options {
-    int threads;         /* 0: as many as the process may use                                                  */
-    krait_isa isa;       /* one that this machine lacks is an error that names those it has                    */
+    int threads;         /* 0: as many as the process may use */
+    krait_isa isa;       /* one that this machine lacks is an error that names those it has */
     size_t chunk_tokens; /* tokens a long input is processed by at a time; 0: 512. Results do not depend on it
-                               beyond rounding; scratch memory is proportional to it                              */
+                               beyond rounding; scratch memory is proportional to it */
 } krait_session_options;
 
 KRAIT_API krait_status krait_session_create(krait_session **session, const krait_model *model,
@@ -284,20 +284,20 @@ typedef enum krait_want {
 /* One sequence's part of a batch. Runs `count` tokens on from `state`, which afterwards is as if they had come one by one.
  * With count 0 nothing runs, and KRAIT_WANT_LAST gives the outputs of the last token the state has seen. */
 typedef struct krait_sequence {
-    krait_state *state;    /* in/out; no state may appear twice in one batch                 */
-    const int32_t *tokens; /* [count], each in [0, vocab_size)                               */
-    size_t count;          /* 1 when decoding, any length when reading a prompt              */
+    krait_state *state;    /* in/out; no state may appear twice in one batch */
+    const int32_t *tokens; /* [count], each in [0, vocab_size) */
+    size_t count;          /* 1 when decoding, any length when reading a prompt */
     krait_want want;
-    const size_t *rows; /* KRAIT_WANT_LISTED: [n_rows] ascending positions in [0, count)  */
+    const size_t *rows; /* KRAIT_WANT_LISTED: [n_rows] ascending positions in [0, count) */
     size_t n_rows;
 } krait_sequence;
 
 /* Where the outputs go. Wanted rows are numbered through the batch, sequence after sequence: n of them in all
  * (krait_outputs_rows). Every pointer may be NULL. */
 typedef struct krait_outputs {
-    float *logits;         /* [n, vocab_size]                                                                */
-    float *hidden;         /* [n_layers, n, d_model]: the residual stream at the layers listed               */
-    const int64_t *layers; /* [n_layers]: 0 is the embedding, i the output of layer i, at most n_layer       */
+    float *logits;         /* [n, vocab_size] */
+    float *hidden;         /* [n_layers, n, d_model]: the residual stream at the layers listed */
+    const int64_t *layers; /* [n_layers]: 0 is the embedding, i the output of layer i, at most n_layer */
     size_t n_layers;
 } krait_outputs;
 
@@ -376,15 +376,15 @@ typedef struct krait_logit_bias {
  *   8. one draw from what is left, renormalised
  * Equal probabilities are ordered by id. NaN logits are an error; so is a distribution with nothing left. */
 typedef struct krait_sampling {
-    float temperature;        /* 0: greedy                                                    */
-    int32_t top_k;            /* 0: off                                                       */
-    float top_p;              /* 0 or 1: off                                                  */
-    float min_p;              /* 0: off                                                       */
-    float repetition_penalty; /* 0 or 1: off                                                  */
-    float presence_penalty;   /* 0: off                                                       */
-    float frequency_penalty;  /* 0: off                                                       */
-    size_t penalty_window;    /* how many of the last tokens are the history; 0: all of them  */
-    uint64_t seed;            /* 0 is a seed like any other                                   */
+    float temperature;        /* 0: greedy */
+    int32_t top_k;            /* 0: off */
+    float top_p;              /* 0 or 1: off */
+    float min_p;              /* 0: off */
+    float repetition_penalty; /* 0 or 1: off */
+    float presence_penalty;   /* 0: off */
+    float frequency_penalty;  /* 0: off */
+    size_t penalty_window;    /* how many of the last tokens are the history; 0: all of them */
+    uint64_t seed;            /* 0 is a seed like any other */
     const krait_logit_bias *logit_bias;
     size_t n_logit_bias;
 } krait_sampling;
@@ -414,25 +414,25 @@ KRAIT_API krait_status krait_sampler_distribution(krait_sampler *sampler, const 
 /* ---- generation -------------------------------------------------------------------------------------------------- */
 
 typedef struct krait_piece {
-    int32_t id;       /* the token, or -1 for text that was held back and comes out at the end          */
-    float logprob;    /* options.logprobs: natural log of its probability before any sampler; else 0      */
-    const char *text; /* whole characters, possibly none; NULL without a tokenizer                      */
+    int32_t id;       /* the token, or -1 for text that was held back and comes out at the end */
+    float logprob;    /* options.logprobs: natural log of its probability before any sampler; else 0 */
+    const char *text; /* whole characters, possibly none; NULL without a tokenizer */
     size_t text_length;
 } krait_piece;
 
 typedef struct krait_generate_options {
     krait_sampling sampling;
-    uint64_t max_tokens;     /* 0: no limit but the stops                                                    */
+    uint64_t max_tokens;     /* 0: no limit but the stops */
     const char *const *stop; /* strings that end the text, which then ends before them; they may cross tokens */
     size_t n_stop;
-    const int32_t *stop_ids; /* tokens that end it, beside the model's eos                                   */
+    const int32_t *stop_ids; /* tokens that end it, beside the model's eos */
     size_t n_stop_ids;
     bool ignore_eos;
-    bool keep_special; /* special tokens appear in the text                                            */
+    bool keep_special; /* special tokens appear in the text */
     bool logprobs;
-    bool (*on_piece)(void *user, const krait_piece *piece); /* after every token; false: stop here       */
+    bool (*on_piece)(void *user, const krait_piece *piece); /* after every token; false: stop here */
     void *user;
-    krait_progress progress; /* of reading the prompt                                                        */
+    krait_progress progress; /* of reading the prompt */
 } krait_generate_options;
 
 typedef enum krait_finish {
@@ -471,11 +471,11 @@ typedef struct krait_perplexity_options {
 } krait_perplexity_options;
 
 typedef struct krait_perplexity_result {
-    uint64_t n_scored; /* every token but the first of the stream or of each window                        */
-    double nats;       /* sum of -log p                                                                    */
+    uint64_t n_scored; /* every token but the first of the stream or of each window */
+    double nats;       /* sum of -log p */
     double nats_per_token;
-    double standard_error; /* of nats_per_token, from the spread over tokens                                   */
-    double perplexity;     /* exp(nats_per_token)                                                              */
+    double standard_error; /* of nats_per_token, from the spread over tokens */
+    double perplexity;     /* exp(nats_per_token) */
 } krait_perplexity_result;
 
 KRAIT_API krait_status krait_perplexity(krait_session *session, const int32_t *tokens, size_t n_tokens,

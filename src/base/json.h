@@ -23,7 +23,7 @@ typedef enum kr_json_type {
     KR_JSON_NULL,
     KR_JSON_BOOL,
     KR_JSON_INTEGER, /* fits int64_t and was written without '.', 'e' */
-    KR_JSON_NUMBER,  /* any other number                              */
+    KR_JSON_NUMBER,  /* any other number */
     KR_JSON_STRING,
     KR_JSON_ARRAY,
     KR_JSON_OBJECT
@@ -31,17 +31,17 @@ typedef enum kr_json_type {
 
 typedef struct kr_json {
     kr_json_type type;
-    size_t offset;   /* of the value's first byte in the input                         */
-    const char *key; /* as a member of an object: [key_length]; else NULL              */
+    size_t offset;   /* of the value's first byte in the input */
+    const char *key; /* as a member of an object: [key_length]; else NULL */
     size_t key_length;
-    const struct kr_json *next; /* the next element or member, in the input's order        */
-    size_t length;              /* bytes of a string, elements of an array, members of an object  */
+    const struct kr_json *next; /* the next element or member, in the input's order */
+    size_t length;              /* bytes of a string, elements of an array, members of an object */
     union {
         bool boolean;
         int64_t integer;
-        double number; /* of KR_JSON_NUMBER: see kr_json_number()               */
+        double number; /* of KR_JSON_NUMBER: see kr_json_number() */
         const char *string;
-        const struct kr_json *first; /* element or member; NULL when empty                 */
+        const struct kr_json *first; /* element or member; NULL when empty */
     };
 } kr_json;
 

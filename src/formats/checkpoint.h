@@ -13,12 +13,12 @@
 struct krait_checkpoint {
     atomic_size_t references; /* the opener's, and one per model made of it */
     char *path;
-    kr_arena arena; /* names, headers, notes                      */
-    kr_file *files; /* all that were opened                       */
+    kr_arena arena; /* names, headers, notes */
+    kr_file *files; /* all that were opened */
     size_t n_files;
     kr_tensor *tensors; /* names as stored, but for a leading "model." when every name has it */
     size_t n_tensors;
-    size_t *by_name; /* [n_tensors] indices sorted by name         */
+    size_t *by_name; /* [n_tensors] indices sorted by name */
     kr_config_hints hints;
     const char **notes;
     size_t n_notes, notes_capacity;

@@ -31,7 +31,7 @@ typedef struct kr_exec {
 /* A matrix of activations. */
 typedef struct kr_view {
     float *data;   /* [rows, columns]; NULL: absent, where an op allows it */
-    size_t stride; /* elements from row to row                             */
+    size_t stride; /* elements from row to row */
 } kr_view;
 typedef struct kr_cview {
     const float *data;
@@ -53,19 +53,19 @@ typedef struct kr_matrix {
 /* ---- embedding: out[t, :] = table[ids[t], :] --------------------------------------------------------------------- */
 typedef struct kr_embedding {
     size_t n_tokens;
-    const int32_t *ids; /* [n_tokens], in [0, table.rows)     */
-    kr_matrix table;    /* [vocab_size, d_model]              */
-    kr_view out;        /* [n_tokens, d_model]                */
+    const int32_t *ids; /* [n_tokens], in [0, table.rows) */
+    kr_matrix table;    /* [vocab_size, d_model] */
+    kr_view out;        /* [n_tokens, d_model] */
 } kr_embedding;
 
 /* ---- linear: y[t, j] (+)= sum_k x[t, k] * weight[j, k] + bias[j] ------------------------------------------------- */
 typedef struct kr_linear {
     size_t n_tokens;
-    kr_cview x; /* [n_tokens, weight.columns]                                  */
+    kr_cview x; /* [n_tokens, weight.columns] */
     kr_matrix weight;
-    const float *bias; /* [weight.rows] or NULL                                       */
+    const float *bias; /* [weight.rows] or NULL */
     bool add;          /* y += instead of y =: the residual stream takes a block's output */
-    kr_view y;         /* [n_tokens, weight.rows]                                     */
+    kr_view y;         /* [n_tokens, weight.rows] */
 } kr_linear;
 
 /* ---- RMSNorm (Zhang & Sennrich 2019): y[t, i] = x[t, i] / sqrt(mean_i x[t, i]^2 + eps) * weight[i]; y may be x --- */
@@ -85,12 +85,12 @@ typedef struct kr_rms_norm {
 typedef struct kr_conv {
     kr_rows rows;
     size_t dim, width;   /* width 1..16 */
-    kr_cview x;          /* [n_tokens, dim]                                            */
+    kr_cview x;          /* [n_tokens, dim] */
     const float *weight; /* [width, dim]: transposed from the checkpoint's [dim, width] */
-    const float *bias;   /* [dim] or NULL                                              */
+    const float *bias;   /* [dim] or NULL */
     bool silu;
-    float *const *state; /* one [width-1, dim] per sequence, in/out                    */
-    kr_view y;           /* [n_tokens, dim]                                            */
+    float *const *state; /* one [width-1, dim] per sequence, in/out */
+    kr_view y;           /* [n_tokens, dim] */
 } kr_conv;
 
 /* ---- selective scan (Gu & Dao 2023, eq. 2 and algorithm 2) -------------------------------------------------------
@@ -101,24 +101,24 @@ typedef struct kr_conv {
  *     h[n, d] = exp(dt * A[n, d]) * h[n, d] + dt * B[t, g, n] * u[t, d]
  *     y[t, d] = (sum_n C[t, g, n] * h[n, d] + D[d] * u[t, d]) * silu(z[t, d])      D and z optional
  *
- * B and C may instead be fixed: B[n, d] for every token (S4D). With complex A the state is complex, B and C may be too (all of
- * A, B, C, h are then pairs re, im in their last dimension, exp is complex) and the sum is 2 * Re(sum_n C * h).
+ * B and C may instead be fixed: B[n, d] for every token (S4D). With complex A, the state, B and C are complex too (all
+ * are then pairs re, im in their last dimension, exp is complex) and the sum is 2 * Re(sum_n C * h).
  * delta may be `y`'s memory: each element is read before it is written. */
 typedef struct kr_scan {
     kr_rows rows;
-    size_t d_inner, d_state, n_groups; /* n_groups divides d_inner; 1 in Mamba-1                 */
-    kr_cview u, delta;                 /* [n_tokens, d_inner]                                                    */
-    kr_cview z;                        /* [n_tokens, d_inner]; data NULL: no gate                                */
+    size_t d_inner, d_state, n_groups; /* n_groups divides d_inner; 1 in Mamba-1 */
+    kr_cview u, delta;                 /* [n_tokens, d_inner] */
+    kr_cview z;                        /* [n_tokens, d_inner]; data NULL: no gate */
     kr_cview B, C;                     /* per token: [n_tokens, n_groups, d_state] (x2 if complex);
-                                fixed: [d_state, d_inner] (x2), stride unused                          */
+                                fixed: [d_state, d_inner] (x2), stride unused */
     bool fixed_B, fixed_C;
-    const float *A; /* [d_state, d_inner] (x2 if complex): -exp(A_log), not A_log             */
+    const float *A; /* [d_state, d_inner] (x2 if complex): -exp(A_log), not A_log */
     bool is_complex;
-    const float *D;          /* [d_inner] or NULL                                                      */
-    const float *delta_bias; /* [d_inner] or NULL                                                      */
+    const float *D;          /* [d_inner] or NULL */
+    const float *delta_bias; /* [d_inner] or NULL */
     bool delta_softplus;
-    float *const *state; /* one [d_state, d_inner] (x2) per sequence, in/out                       */
-    kr_view y;           /* [n_tokens, d_inner]                                                    */
+    float *const *state; /* one [d_state, d_inner] (x2) per sequence, in/out */
+    kr_view y;           /* [n_tokens, d_inner] */
 } kr_scan;
 
 /* ---- the mixer's decode step, fused ------------------------------------------------------------------------------
@@ -133,18 +133,18 @@ typedef struct kr_scan {
 typedef struct kr_mixer_step {
     size_t n_sequences;
     size_t d_inner, d_state, d_conv, dt_rank;
-    kr_cview xz;              /* [n, 2*d_inner]                                     */
-    const float *conv_weight; /* [d_conv, d_inner]                                 */
-    const float *conv_bias;   /* [d_inner] or NULL                                  */
-    kr_matrix x_proj;         /* [dt_rank + 2*d_state, d_inner]                     */
-    kr_matrix dt_proj;        /* [d_inner, dt_rank]                                 */
-    const float *dt_bias;     /* [d_inner]                                          */
-    const float *A;           /* [d_state, d_inner]                                 */
-    const float *D;           /* [d_inner]                                          */
-    float norm_eps;           /* Falcon-Mamba's mixer_rms_eps; negative: no norms   */
-    float *const *conv_state; /* [n] of [d_conv-1, d_inner], in/out                */
-    float *const *ssm_state;  /* [n] of [d_state, d_inner], in/out                  */
-    kr_view y;                /* [n, d_inner]                                       */
+    kr_cview xz;              /* [n, 2*d_inner] */
+    const float *conv_weight; /* [d_conv, d_inner] */
+    const float *conv_bias;   /* [d_inner] or NULL */
+    kr_matrix x_proj;         /* [dt_rank + 2*d_state, d_inner] */
+    kr_matrix dt_proj;        /* [d_inner, dt_rank] */
+    const float *dt_bias;     /* [d_inner] */
+    const float *A;           /* [d_state, d_inner] */
+    const float *D;           /* [d_inner] */
+    float norm_eps;           /* Falcon-Mamba's mixer_rms_eps; negative: no norms */
+    float *const *conv_state; /* [n] of [d_conv-1, d_inner], in/out */
+    float *const *ssm_state;  /* [n] of [d_state, d_inner], in/out */
+    kr_view y;                /* [n, d_inner] */
 } kr_mixer_step;
 
 /* ---- the table a device fills in --------------------------------------------------------------------------------- */

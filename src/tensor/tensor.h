@@ -42,6 +42,6 @@ void kr_tensor_to_float32(float *out, const kr_tensor *tensor);
 float kr_f16_to_float(uint16_t bits);
 float kr_bf16_to_float(uint16_t bits);
 uint16_t kr_float_to_f16(float value);  /* round to nearest even; overflow gives infinity */
-uint16_t kr_float_to_bf16(float value); /* round to nearest even; NaN stays NaN           */
+uint16_t kr_float_to_bf16(float value); /* round to nearest even; NaN stays NaN */
 
 #endif
