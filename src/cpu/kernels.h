@@ -1,0 +1,60 @@
+/* The inner functions of the CPU device, one table per instruction set.
+ *
+ * Each is an op on a share of its work: single-threaded, without allocation. The drivers (scan.c, conv.c, norm.c, linear.c,
+ * mixer_step.c) cut the work and run the shares on threads. A result has the same bits whatever the shares.
+ * kr_cpu_kernels_plain holds the references, the specification. The tables of the vector instruction sets are made by
+ * kernels_<isa>.c, which includes vec_<isa>.h and then every body (scan_body.h, conv_body.h, norm_body.h, math_body.h,
+ * matvec_body.h): one text per kernel, compiled once per instruction set. */
+#ifndef KR_CPU_KERNELS_H
+#define KR_CPU_KERNELS_H
+
+#include "ops/ops.h"
+
+typedef struct kr_cpu_kernels {
+    /* Tokens begin..end-1. */
+    void (*rms_norm)(const kr_rms_norm *op, size_t begin, size_t end);
+    /* Channels begin..end-1 of every sequence, states included. */
+    void (*conv)(const kr_conv *op, size_t begin, size_t end);
+    /* The same. scratch: scan_scratch bytes, aligned to 64. */
+    void (*scan)(const kr_scan *op, size_t begin, size_t end, void *scratch);
+    size_t scan_scratch;
+    /* Columns begin..end-1 of y, that is rows begin..end-1 of the weight, for all tokens: decode and small batches. An element
+     * of y depends on its rows of x and weight alone, not on n_tokens or the range. */
+    void (*matvec)(const kr_linear *op, size_t begin, size_t end);
+    /* y[i] = f(x[i]), the functions inside conv and scan, for tests. y may be x. */
+    void (*exp)(float *y, const float *x, size_t n);
+    void (*softplus)(float *y, const float *x, size_t n);
+    void (*silu)(float *y, const float *x, size_t n);
+} kr_cpu_kernels;
+
+extern const kr_cpu_kernels kr_cpu_kernels_plain, kr_cpu_kernels_avx2, kr_cpu_kernels_avx512, kr_cpu_kernels_neon;
+
+/* The table of an instruction set that this build has. */
+const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa);
+
+/* The references, each in its op's file. */
+void kr_rms_norm_plain(const kr_rms_norm *op, size_t begin, size_t end);        /* norm.c */
+void kr_conv_plain(const kr_conv *op, size_t begin, size_t end);                /* conv.c */
+void kr_scan_plain(const kr_scan *op, size_t begin, size_t end, void *scratch); /* scan.c; scratch unused */
+void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);            /* matvec.c */
+void kr_exp_plain(float *y, const float *x, size_t n);                          /* math.c */
+void kr_softplus_plain(float *y, const float *x, size_t n);
+void kr_silu_plain(float *y, const float *x, size_t n);
+
+/* log(1 + exp(x)); beyond 20 that is x to float's precision. */
+float kr_softplus(float x);
+/* x / (1 + exp(-x)) */
+float kr_silu(float x);
+
+/* The ops of the device's table. */
+void kr_cpu_embedding(const kr_exec *exec, const kr_embedding *op);   /* embedding.c */
+void kr_cpu_linear(const kr_exec *exec, const kr_linear *op);         /* linear.c */
+void kr_cpu_rms_norm(const kr_exec *exec, const kr_rms_norm *op);     /* norm.c */
+void kr_cpu_conv(const kr_exec *exec, const kr_conv *op);             /* conv.c */
+void kr_cpu_scan(const kr_exec *exec, const kr_scan *op);             /* scan.c */
+void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op); /* mixer_step.c */
+size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);
+size_t kr_cpu_scan_scratch(int threads, size_t d_state);
+size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);
+
+#endif

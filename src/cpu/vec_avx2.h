@@ -1,0 +1,65 @@
+/* Eight floats: AVX2 and FMA. The same functions as in the other vec_<isa>.h; only one may be included. */
+#ifndef KR_CPU_VEC_H
+#define KR_CPU_VEC_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef __m256 vec;
+
+enum {
+    VEC_LANES = 8,
+    VEC_REGISTERS = 16 /* a hint for blocking */
+};
+
+#define VEC_INLINE static inline __attribute__((always_inline, unused))
+
+VEC_INLINE vec vec_zero(void) { return _mm256_setzero_ps(); }
+VEC_INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
+VEC_INLINE vec vec_load(const float *p) { return _mm256_loadu_ps(p); }
+VEC_INLINE void vec_store(float *p, vec x) { _mm256_storeu_ps(p, x); }
+/* The first n lanes, 0 <= n <= VEC_LANES: other lanes are read as zero; memory behind is not touched. */
+VEC_INLINE __m256i vec_mask(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+VEC_INLINE vec vec_load_n(const float *p, size_t n)
+{
+    return n == VEC_LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vec_mask(n));
+}
+VEC_INLINE void vec_store_n(float *p, vec x, size_t n)
+{
+    if (n == VEC_LANES)
+        _mm256_storeu_ps(p, x);
+    else
+        _mm256_maskstore_ps(p, vec_mask(n), x);
+}
+
+VEC_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
+VEC_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
+VEC_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
+VEC_INLINE vec vec_div(vec a, vec b) { return _mm256_div_ps(a, b); }
+/* a*b + c, rounded once */
+VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+/* Gives b, or a NaN, if either is a NaN. */
+VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+VEC_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+VEC_INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+
+/* The sum of the lanes, always in the same order: halves are added, then quarters, and so on. */
+VEC_INLINE float vec_sum(vec a)
+{
+    __m128 c = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+/* The largest lane; unspecified if there are NaNs. */
+VEC_INLINE float vec_max_lane(vec a)
+{
+    __m128 c = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    c = _mm_max_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+
+#endif

@@ -1,0 +1,49 @@
+/* Sixteen floats: AVX-512 F, BW, DQ, VL. The same functions as in the other vec_<isa>.h; only one may be included. */
+#ifndef KR_CPU_VEC_H
+#define KR_CPU_VEC_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef __m512 vec;
+
+enum {
+    VEC_LANES = 16,
+    VEC_REGISTERS = 32 /* a hint for blocking */
+};
+
+#define VEC_INLINE static inline __attribute__((always_inline, unused))
+
+VEC_INLINE vec vec_zero(void) { return _mm512_setzero_ps(); }
+VEC_INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
+VEC_INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
+VEC_INLINE void vec_store(float *p, vec x) { _mm512_storeu_ps(p, x); }
+/* The first n lanes, 0 <= n <= VEC_LANES: other lanes are read as zero; memory behind is not touched. */
+VEC_INLINE __mmask16 vec_mask(size_t n) { return (__mmask16)((1u << n) - 1); }
+VEC_INLINE vec vec_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(vec_mask(n), p); }
+VEC_INLINE void vec_store_n(float *p, vec x, size_t n) { _mm512_mask_storeu_ps(p, vec_mask(n), x); }
+
+VEC_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+VEC_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+VEC_INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+VEC_INLINE vec vec_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+/* a*b + c, rounded once */
+VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+/* Gives b, or a NaN, if either is a NaN. */
+VEC_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+VEC_INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+VEC_INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
+/* The largest lane; unspecified if there are NaNs. */
+VEC_INLINE float vec_max_lane(vec a) { return _mm512_reduce_max_ps(a); }
+
+/* The sum of the lanes, always in the same order: halves are added, then quarters, and so on. */
+VEC_INLINE float vec_sum(vec a)
+{
+    __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+    c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+#endif

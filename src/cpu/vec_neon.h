@@ -1,0 +1,63 @@
+/* Four floats: NEON of AArch64. The same functions as in the other vec_<isa>.h; only one may be included. */
+#ifndef KR_CPU_VEC_H
+#define KR_CPU_VEC_H
+
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef float32x4_t vec;
+
+enum {
+    VEC_LANES = 4,
+    VEC_REGISTERS = 32 /* a hint for blocking */
+};
+
+#define VEC_INLINE static inline __attribute__((always_inline, unused))
+
+VEC_INLINE vec vec_zero(void) { return vdupq_n_f32(0.0f); }
+VEC_INLINE vec vec_set(float x) { return vdupq_n_f32(x); }
+VEC_INLINE vec vec_load(const float *p) { return vld1q_f32(p); }
+VEC_INLINE void vec_store(float *p, vec x) { vst1q_f32(p, x); }
+/* The first n lanes, 0 <= n <= VEC_LANES: other lanes are read as zero; memory behind is not touched. */
+VEC_INLINE vec vec_load_n(const float *p, size_t n)
+{
+    if (n == VEC_LANES) return vld1q_f32(p);
+    vec x = vec_zero();
+    if (n > 0) x = vld1q_lane_f32(p, x, 0);
+    if (n > 1) x = vld1q_lane_f32(p + 1, x, 1);
+    if (n > 2) x = vld1q_lane_f32(p + 2, x, 2);
+    return x;
+}
+VEC_INLINE void vec_store_n(float *p, vec x, size_t n)
+{
+    if (n == VEC_LANES) {
+        vst1q_f32(p, x);
+        return;
+    }
+    if (n > 0) vst1q_lane_f32(p, x, 0);
+    if (n > 1) vst1q_lane_f32(p + 1, x, 1);
+    if (n > 2) vst1q_lane_f32(p + 2, x, 2);
+}
+
+VEC_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
+VEC_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
+VEC_INLINE vec vec_mul(vec a, vec b) { return vmulq_f32(a, b); }
+VEC_INLINE vec vec_div(vec a, vec b) { return vdivq_f32(a, b); }
+/* a*b + c, rounded once */
+VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+/* Gives b, or a NaN, if either is a NaN. */
+VEC_INLINE vec vec_max(vec a, vec b) { return vmaxq_f32(a, b); }
+VEC_INLINE vec vec_min(vec a, vec b) { return vminq_f32(a, b); }
+VEC_INLINE vec vec_abs(vec a) { return vabsq_f32(a); }
+
+/* The sum of the lanes, always in the same order: halves are added, then quarters. */
+VEC_INLINE float vec_sum(vec a)
+{
+    float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
+}
+/* The largest lane; unspecified if there are NaNs. */
+VEC_INLINE float vec_max_lane(vec a) { return vmaxvq_f32(a); }
+
+#endif
