@@ -10,7 +10,7 @@ void kr_gemm(int threads, size_t m, size_t n, size_t k, const float *x, size_t l
              float *y, size_t ldy);
 
 /* The same on the caller's thread, each output summed in the order of k: what kr_gemm is tested against, and does when the
- * library fails (linear.c). */
+ * library fails (matvec.c). */
 void kr_gemm_reference(size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, size_t ldw, bool add, float *y,
                        size_t ldy);
 
