@@ -1,0 +1,44 @@
+# The front door. The build is CMake's (CMakeLists.txt, CMakePresets.json).
+
+BUILD  := build/release
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+PROMPT ?= It was a dark and stormy night, and the
+
+help:
+	@echo "make run      set up, build, and let the bundled model continue a sentence (PROMPT=...)"
+	@echo "make test     set up, build, and run all tests"
+	@echo "make bench    the speed of a 130m model beside the machine's limits"
+	@echo "make install  into PREFIX=$(PREFIX)"
+	@echo "make format   clang-format the sources"
+	@echo "make clean    remove build/"
+
+setup-%:
+	@tools/setup.sh $(subst -, ,$*)
+
+build:
+	@mkdir -p build
+	@cmake --preset release > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@grep -e '-- krait:' $(BUILD).log || true
+	@cmake --build $(BUILD) -j $(JOBS)
+
+run: setup-run build
+	@$(BUILD)/krait run -p "$(PROMPT)" --stats
+
+test: setup-run-test build
+	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
+
+bench: setup-run build
+	@$(BUILD)/krait bench
+
+install: setup-run build
+	@cmake --install $(BUILD) --prefix "$(PREFIX)"
+
+format:
+	@git ls-files '*.c' '*.h' | xargs $$(command -v clang-format-14 || command -v clang-format) -i
+
+clean:
+	@rm -rf build
+
+.PHONY: help build run test bench install format clean
+.DEFAULT_GOAL := help
