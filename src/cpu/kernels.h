@@ -15,9 +15,9 @@ typedef struct kr_cpu_kernels {
     void (*rms_norm)(const kr_rms_norm *op, size_t begin, size_t end);
     /* Channels begin..end-1 of every sequence, states included. */
     void (*conv)(const kr_conv *op, size_t begin, size_t end);
-    /* The same. scratch: scan_scratch bytes, aligned to 64. */
+    /* The same. scratch: kr_cpu_scan_scratch(1, d_state) bytes, aligned to 64. Vectors: real A, B and C per token,
+     * d_state <= KR_SCAN_MAX_STATE only. */
     void (*scan)(const kr_scan *op, size_t begin, size_t end, void *scratch);
-    size_t scan_scratch;
     /* Columns begin..end-1 of y, that is rows begin..end-1 of the weight, for all tokens: decode and small batches. An element
      * of y depends on its rows of x and weight alone, not on n_tokens or the range. */
     void (*matvec)(const kr_linear *op, size_t begin, size_t end);
@@ -33,28 +33,27 @@ extern const kr_cpu_kernels kr_cpu_kernels_plain, kr_cpu_kernels_avx2, kr_cpu_ke
 const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa);
 
 /* The references, each in its op's file. */
-void kr_rms_norm_plain(const kr_rms_norm *op, size_t begin, size_t end);        /* norm.c */
-void kr_conv_plain(const kr_conv *op, size_t begin, size_t end);                /* conv.c */
-void kr_scan_plain(const kr_scan *op, size_t begin, size_t end, void *scratch); /* scan.c; scratch unused */
-void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);            /* matvec.c */
-void kr_exp_plain(float *y, const float *x, size_t n);                          /* math.c */
-void kr_softplus_plain(float *y, const float *x, size_t n);
-void kr_silu_plain(float *y, const float *x, size_t n);
-
-/* log(1 + exp(x)); beyond 20 that is x to float's precision. */
-float kr_softplus(float x);
-/* x / (1 + exp(-x)) */
-float kr_silu(float x);
+void kr_rms_norm_plain(const kr_rms_norm *op, size_t begin, size_t end);
+void kr_conv_plain(const kr_conv *op, size_t begin, size_t end);
+void kr_scan_plain(const kr_scan *op, size_t begin, size_t end, void *scratch); /* scratch unused */
+void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);
 
 /* The ops of the device's table. */
-void kr_cpu_embedding(const kr_exec *exec, const kr_embedding *op);   /* embedding.c */
-void kr_cpu_linear(const kr_exec *exec, const kr_linear *op);         /* linear.c */
-void kr_cpu_rms_norm(const kr_exec *exec, const kr_rms_norm *op);     /* norm.c */
-void kr_cpu_conv(const kr_exec *exec, const kr_conv *op);             /* conv.c */
-void kr_cpu_scan(const kr_exec *exec, const kr_scan *op);             /* scan.c */
-void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op); /* mixer_step.c */
+void kr_cpu_embedding(const kr_exec *exec, const kr_embedding *op);
+void kr_cpu_linear(const kr_exec *exec, const kr_linear *op);
+void kr_cpu_rms_norm(const kr_exec *exec, const kr_rms_norm *op);
+void kr_cpu_conv(const kr_exec *exec, const kr_conv *op);
+void kr_cpu_scan(const kr_exec *exec, const kr_scan *op);
+void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op);
 size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);
 size_t kr_cpu_scan_scratch(int threads, size_t d_state);
 size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);
+
+/* The scan's vectors work on tiles of tokens x channels, kept in scratch, so that a stride of a power of two between tokens does
+ * not evict them; a tile's channels fill whole cache lines. */
+enum { KR_SCAN_MAX_STATE = 256, KR_SCAN_TILE_TOKENS = 32, KR_SCAN_TILE_CHANNELS = 64 };
+
+/* Work below which an op stays on the caller's thread: waking others costs about what these take. */
+enum { KR_SERIAL_ELEMENTS = 1 << 16, KR_SERIAL_SCAN_STEPS = 1 << 17 /* tokens * channels * states */ };
 
 #endif

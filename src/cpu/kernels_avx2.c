@@ -1,3 +1,4 @@
+#include "cpu/cpu_math.h"
 #include "cpu/kernels.h"
 
 #if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)

@@ -1,0 +1,53 @@
+#include "cpu/device.h"
+
+#include "cpu/cpu_math.h"
+#include "cpu/kernels.h"
+
+const kr_cpu_kernels kr_cpu_kernels_plain = {
+    .rms_norm = kr_rms_norm_plain,
+    .conv = kr_conv_plain,
+    .scan = kr_scan_plain,
+    .matvec = kr_matvec_plain,
+    .exp = kr_exp_plain,
+    .softplus = kr_softplus_plain,
+    .silu = kr_silu_plain,
+};
+
+const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
+{
+    switch (isa) {
+#if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
+    case KRAIT_ISA_AVX2: return &kr_cpu_kernels_avx2;
+    case KRAIT_ISA_AVX512: return &kr_cpu_kernels_avx512;
+#elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
+    case KRAIT_ISA_NEON: return &kr_cpu_kernels_neon;
+#endif
+    default: return &kr_cpu_kernels_plain;
+    }
+}
+
+/* The ops find their kernels by exec->device->isa: the tables differ in nothing else. */
+#define DEVICE(ISA)                                      \
+    [ISA] = {                                            \
+        .name = "cpu",                                   \
+        .isa = ISA,                                      \
+        .embedding = kr_cpu_embedding,                   \
+        .linear = kr_cpu_linear,                         \
+        .rms_norm = kr_cpu_rms_norm,                     \
+        .conv = kr_cpu_conv,                             \
+        .scan = kr_cpu_scan,                             \
+        .mixer_step = kr_cpu_mixer_step,                 \
+        .linear_scratch = kr_cpu_linear_scratch,         \
+        .scan_scratch = kr_cpu_scan_scratch,             \
+        .mixer_step_scratch = kr_cpu_mixer_step_scratch, \
+        .mixer_step_max = 16,                            \
+    }
+
+static const kr_device devices[] = {
+    DEVICE(KRAIT_ISA_PLAIN),
+    DEVICE(KRAIT_ISA_AVX2),
+    DEVICE(KRAIT_ISA_AVX512),
+    DEVICE(KRAIT_ISA_NEON),
+};
+
+const kr_device *kr_cpu_device(krait_isa isa) { return &devices[isa]; }

@@ -1,0 +1,97 @@
+/* kr_mixer_step: the ops of a decode step as shares of one parallel region. Its reference is the same text on the references of
+ * the ops. */
+#include "base/threads.h"
+#include "cpu/kernels.h"
+
+typedef struct context {
+    const kr_cpu_kernels *kernels;
+    const kr_mixer_step *op;
+    kr_conv conv;
+    kr_linear x_proj, dt_proj;
+    kr_rms_norm norms[3]; /* of dt, B, C */
+    kr_scan scan;
+    char *scan_scratch;
+} context;
+
+static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static void share(void *pointer, int thread, int n_threads)
+{
+    const context *c = pointer;
+    size_t begin, end, first_channel, last_channel;
+    kr_share(c->op->d_inner, 16, thread, n_threads, &first_channel, &last_channel);
+    if (first_channel < last_channel) c->kernels->conv(&c->conv, first_channel, last_channel);
+    kr_barrier(n_threads);
+
+    kr_share(c->x_proj.weight.rows, 1, thread, n_threads, &begin, &end);
+    if (begin < end) c->kernels->matvec(&c->x_proj, begin, end);
+    kr_barrier(n_threads);
+
+    if (c->op->norm_eps >= 0) {
+        kr_share(c->op->n_sequences, 1, thread, n_threads, &begin, &end);
+        for (int i = 0; i < 3 && begin < end; i++) c->kernels->rms_norm(&c->norms[i], begin, end);
+        kr_barrier(n_threads);
+    }
+
+    if (first_channel < last_channel) {
+        c->kernels->matvec(&c->dt_proj, first_channel, last_channel);
+        c->kernels->scan(&c->scan, first_channel, last_channel,
+                         c->scan_scratch + (size_t)thread * kr_cpu_scan_scratch(1, c->op->d_state));
+    }
+}
+
+void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
+{
+    size_t n = op->n_sequences, D = op->d_inner, N = op->d_state, R = op->dt_rank, width = R + 2 * N;
+    char *scratch = exec->scratch;
+    size_t *start = (size_t *)scratch;
+    float *x = (float *)(scratch += aligned((n + 1) * sizeof *start));
+    float *dt = (float *)(scratch += aligned(n * D * sizeof *x)), *B = dt + R, *C = B + N; /* rows of x_proj's output */
+    scratch += aligned(n * width * sizeof *dt);
+    for (size_t s = 0; s <= n; s++) start[s] = s;
+    kr_rows rows = { n, start };
+
+    /* delta is written to y, and the scan turns it into y in place. */
+    context c = {
+        .kernels = kr_cpu_kernels_of(N > KR_SCAN_MAX_STATE ? KRAIT_ISA_PLAIN : exec->device->isa),
+        .op = op,
+        .conv = { .rows = rows,
+                  .dim = D,
+                  .width = op->d_conv,
+                  .x = op->xz,
+                  .weight = op->conv_weight,
+                  .bias = op->conv_bias,
+                  .silu = true,
+                  .state = op->conv_state,
+                  .y = { x, D } },
+        .x_proj = { .n_tokens = n, .x = { x, D }, .weight = op->x_proj, .y = { dt, width } },
+        .norms = { { n, R, { dt, width }, NULL, op->norm_eps, { dt, width } },
+                   { n, N, { B, width }, NULL, op->norm_eps, { B, width } },
+                   { n, N, { C, width }, NULL, op->norm_eps, { C, width } } },
+        .dt_proj = { .n_tokens = n, .x = { dt, width }, .weight = op->dt_proj, .y = op->y },
+        .scan = { .rows = rows,
+                  .d_inner = D,
+                  .d_state = N,
+                  .n_groups = 1,
+                  .u = { x, D },
+                  .delta = { op->y.data, op->y.stride },
+                  .z = { op->xz.data + D, op->xz.stride },
+                  .B = { B, width },
+                  .C = { C, width },
+                  .A = op->A,
+                  .D = op->D,
+                  .delta_bias = op->dt_bias,
+                  .delta_softplus = true,
+                  .state = op->ssm_state,
+                  .y = op->y },
+        .scan_scratch = scratch,
+    };
+    int threads = (width + R + n * N) * D < KR_SERIAL_ELEMENTS ? 1 : exec->threads;
+    kr_parallel(threads, share, &c);
+}
+
+size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank)
+{
+    return aligned((n_sequences + 1) * sizeof(size_t)) + aligned(n_sequences * d_inner * sizeof(float))
+           + aligned(n_sequences * (dt_rank + 2 * d_state) * sizeof(float)) + kr_cpu_scan_scratch(threads, d_state);
+}
