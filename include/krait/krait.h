@@ -47,7 +47,7 @@ extern "C" {
 /* "0.1.0": of the library that runs, which may be newer than this header. */
 KRAIT_API const char *krait_version(void);
 
-/* What this build was made of, for bug reports: "avx512; gemm onednn 2.6.0; openmp; text pcre2 10.42 utf8proc 2.8.0". */
+/* What this build was made of, for bug reports, in a buffer of the calling thread: "avx512; gemm onednn 2.6.0; openmp; text pcre2 10.42 utf8proc 2.8.0". */
 KRAIT_API const char *krait_build_info(void);
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
@@ -182,7 +182,7 @@ KRAIT_API const char *krait_checkpoint_path(const krait_checkpoint *checkpoint);
 KRAIT_API bool krait_checkpoint_file(const krait_checkpoint *checkpoint, const char *name, const char **data, size_t *size);
 /* The config that the tensors' shapes, and config.json where shapes say nothing, describe. The error says why no model can be
  * made of the checkpoint. */
-KRAIT_API krait_status krait_checkpoint_config(const krait_checkpoint *checkpoint, krait_config *config, krait_error *error);
+KRAIT_API krait_status krait_checkpoint_config(krait_checkpoint *checkpoint, krait_config *config, krait_error *error);
 /* What a person should know though it stops nothing: a field of config.json that disagrees with the shapes, a surplus tensor.
  * NULL past the last. Complete once krait_checkpoint_config() or krait_model_create() was called. */
 KRAIT_API const char *krait_checkpoint_note(const krait_checkpoint *checkpoint, size_t index);

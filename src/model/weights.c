@@ -1,0 +1,279 @@
+/* Tensors of a checkpoint, or random numbers -> the fields of a model, by the tables of parameters alone. */
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/threads.h"
+#include "model/model.h"
+
+static const kr_tensor *find_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place)
+{
+    const kr_tensor *tensor = kr_checkpoint_find(checkpoint, place->name);
+    for (int i = 0; i < 2 && !tensor && place->other_names[i]; i++)
+        tensor = kr_checkpoint_find(checkpoint, place->other_names[i]);
+    return tensor;
+}
+
+/* ---- checking ---------------------------------------------------------------------------------------------------- */
+
+typedef struct check {
+    krait_checkpoint *checkpoint;
+    const krait_config *config;
+    bool *used; /* [n_tensors] */
+} check;
+
+static bool is_floating(krait_dtype dtype)
+{
+    return dtype == KRAIT_DTYPE_F32 || dtype == KRAIT_DTYPE_F16 || dtype == KRAIT_DTYPE_BF16 || dtype == KRAIT_DTYPE_F64;
+}
+
+static krait_status check_place(void *context, const kr_parameter_place *place, krait_error *error)
+{
+    const check *c = context;
+    kr_tensor expected = { .dtype = KRAIT_DTYPE_F32 };
+    char wanted[96], found[96] = "nothing";
+    const kr_dim *shape = place->parameter->shape;
+    for (; shape[expected.n_dims] != KR_DIM_END; expected.n_dims++)
+        expected.shape[expected.n_dims] = kr_dim_size(shape[expected.n_dims], c->config);
+    const kr_tensor *tensor = find_stored(c->checkpoint, place);
+    if (tensor && is_floating(tensor->dtype) && tensor->n_dims == expected.n_dims
+        && memcmp(tensor->shape, expected.shape, (size_t)expected.n_dims * sizeof *expected.shape) == 0) {
+        c->used[tensor - c->checkpoint->tensors] = true;
+        return KRAIT_OK;
+    }
+    if (tensor) kr_tensor_describe(tensor, found, sizeof found);
+    return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: expected %s (or F16, BF16, F64), found %s",
+                   tensor ? tensor->file : krait_checkpoint_path(c->checkpoint), place->name,
+                   kr_tensor_describe(&expected, wanted, sizeof wanted), found);
+}
+
+krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *config, krait_error *error)
+{
+    enum { NAMED = 3 };
+    bool *used = kr_alloc_zero(checkpoint->n_tensors, sizeof *used);
+    if (!used) return kr_fail_memory(error, "a check of weights", checkpoint->n_tensors);
+    check c = { checkpoint, config, used };
+    krait_status status = kr_each_parameter(config, NULL, check_place, &c, error);
+    size_t surplus = 0;
+    for (size_t i = 0; i < checkpoint->n_tensors && !status; i++) {
+        bool tied_head = config->tied_head && strcmp(checkpoint->tensors[i].name, "lm_head.weight") == 0;
+        if (used[i] || tied_head) continue;
+        if (surplus++ < NAMED)
+            kr_checkpoint_add_note(checkpoint, "%s: %s: a tensor that this model has no place for; it is not used",
+                                   checkpoint->tensors[i].file, checkpoint->tensors[i].name);
+    }
+    if (surplus > NAMED) kr_checkpoint_add_note(checkpoint, "%zu more tensors are not used", surplus - NAMED);
+    kr_free(used);
+    return status;
+}
+
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
+
+static size_t padded(size_t floats) { return (floats + 15) / 16 * 16; }
+
+/* float32, in row-major order, at an address a float may have: usable where it is. */
+static bool usable_in_place(const kr_parameter *parameter, const kr_tensor *tensor)
+{
+    return (parameter->flags & KR_MATRIX) && tensor->dtype == KRAIT_DTYPE_F32 && kr_tensor_is_contiguous(tensor)
+           && (uintptr_t)tensor->data % _Alignof(float) == 0;
+}
+
+typedef struct loading {
+    krait_model *model;
+    size_t used;      /* floats of model->owned */
+    float *temporary; /* for parameters that are turned: the largest of them */
+    size_t temporary_size;
+    const krait_load_options *options;
+    uint64_t done, total; /* elements */
+    int threads;
+} loading;
+
+static krait_status add_sizes(void *context, const kr_parameter_place *place, krait_error *error)
+{
+    (void)error;
+    loading *l = context;
+    size_t count = kr_parameter_count(place->parameter, &l->model->config);
+    const kr_tensor *tensor = l->model->checkpoint ? find_stored(l->model->checkpoint, place) : NULL;
+    l->total += count;
+    if (tensor && usable_in_place(place->parameter, tensor)) return KRAIT_OK;
+    l->used += padded(count);
+    if (place->parameter->form != KR_AS_STORED && count > l->temporary_size) l->temporary_size = count;
+    return KRAIT_OK;
+}
+
+/* Stored values in `in`, as the library holds them in `out`. */
+static void reform(float *out, const float *in, const kr_parameter *parameter, const krait_config *config)
+{
+    size_t columns = 1, rows = kr_dim_size(parameter->shape[0], config);
+    for (int i = 1; parameter->shape[i] != KR_DIM_END; i++) columns *= kr_dim_size(parameter->shape[i], config);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            float value = in[r * columns + c];
+            out[c * rows + r] = parameter->form == KR_MINUS_EXP_TRANSPOSED ? (float)-exp((double)value) : value;
+        }
+}
+
+static void set_field(const kr_parameter_place *place, const krait_config *config, const float *data)
+{
+    if (place->parameter->flags & KR_MATRIX)
+        *(kr_matrix *)place->field = (kr_matrix){ .data = data,
+                                                  .rows = kr_dim_size(place->parameter->shape[0], config),
+                                                  .columns = kr_dim_size(place->parameter->shape[1], config) };
+    else
+        *(const float **)place->field = data;
+}
+
+/* Room for a parameter in the model's own memory. */
+static float *take(loading *l, size_t count)
+{
+    float *data = l->model->owned + l->used;
+    l->used += padded(count);
+    return data;
+}
+
+typedef struct conversion {
+    float *out;
+    const kr_tensor *tensor;
+    size_t count;
+} conversion;
+
+static void convert_share(void *context, int thread, int n_threads)
+{
+    const conversion *c = context;
+    size_t begin, end;
+    kr_share(c->count, 4096, thread, n_threads, &begin, &end);
+    kr_to_float32(c->out + begin, c->tensor->dtype, (const char *)c->tensor->data + begin * kr_dtype_size(c->tensor->dtype),
+                  end - begin);
+}
+
+static void convert(float *out, const kr_tensor *tensor, size_t count, int threads)
+{
+    enum { WORTH_THREADS = 1 << 16 };
+    if (!kr_tensor_is_contiguous(tensor))
+        kr_tensor_to_float32(out, tensor);
+    else
+        kr_parallel(count < WORTH_THREADS ? 1 : threads, convert_share, &(conversion){ out, tensor, count });
+}
+
+static krait_status load_place(void *context, const kr_parameter_place *place, krait_error *error)
+{
+    loading *l = context;
+    krait_model *model = l->model;
+    const kr_parameter *parameter = place->parameter;
+    const kr_tensor *tensor = find_stored(model->checkpoint, place);
+    size_t count = kr_parameter_count(parameter, &model->config);
+    const krait_progress *progress = l->options ? &l->options->progress : NULL;
+    if (usable_in_place(parameter, tensor)) {
+        set_field(place, &model->config, tensor->data);
+    } else {
+        float *data = take(l, count);
+        convert(parameter->form == KR_AS_STORED ? data : l->temporary, tensor, count, l->threads);
+        if (parameter->form != KR_AS_STORED) reform(data, l->temporary, parameter, &model->config);
+        set_field(place, &model->config, data);
+    }
+    l->done += count;
+    if (progress && progress->report && !progress->report(progress->user, "loading", l->done, l->total))
+        return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: loading was interrupted", krait_checkpoint_path(model->checkpoint));
+    return KRAIT_OK;
+}
+
+/* Sizes first, then one allocation for all, carved as the parameters come. */
+static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr_parameter_place *, krait_error *),
+                         krait_error *error)
+{
+    krait_model *model = l->model;
+    kr_each_parameter(&model->config, model, add_sizes, l, NULL);
+    model->owned = kr_alloc(l->used, sizeof *model->owned);
+    l->temporary = kr_alloc(l->temporary_size, sizeof *l->temporary);
+    krait_status status = KRAIT_OK;
+    if (!model->owned || !l->temporary) status = kr_fail_memory(error, "a model's weights", l->used * sizeof(float));
+    l->used = 0;
+    if (!status) status = kr_each_parameter(&model->config, model, fill_place, l, error);
+    kr_free(l->temporary);
+    if (!status && model->config.tied_head) model->head = model->embedding;
+    return status;
+}
+
+krait_status kr_weights_load(krait_model *model, const krait_load_options *options, krait_error *error)
+{
+    loading l = { .model = model, .options = options };
+    l.threads = options && options->threads > 0 ? options->threads : kr_threads_available();
+    return fill(&l, load_place, error);
+}
+
+/* ---- random weights ---------------------------------------------------------------------------------------------- */
+
+/* The index-th number of a stream, in [-1, 1): SplitMix64's mixing of seed and index (Steele et al. 2014), so that any number of
+ * threads fills the same values. */
+static float random_at(uint64_t seed, uint64_t index)
+{
+    uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (float)(int32_t)((z ^ z >> 31) >> 32) * 0x1p-31f;
+}
+
+typedef struct drawing {
+    float *out;
+    size_t count;
+    uint64_t seed;
+    float scale;
+} drawing;
+
+static void draw_share(void *context, int thread, int n_threads)
+{
+    const drawing *d = context;
+    size_t begin, end;
+    kr_share(d->count, 4096, thread, n_threads, &begin, &end);
+    for (size_t i = begin; i < end; i++) d->out[i] = d->scale * random_at(d->seed, i);
+}
+
+static void draw(float *out, const kr_parameter *parameter, const krait_config *config, uint64_t seed, int threads)
+{
+    size_t count = kr_parameter_count(parameter, config), columns = count / kr_dim_size(parameter->shape[0], config);
+    float scale = 0;
+    switch (parameter->init) {
+    case KR_INIT_ZERO: break;
+    case KR_INIT_ONE:
+        for (size_t i = 0; i < count; i++) out[i] = 1;
+        return;
+    case KR_INIT_EMBEDDING: scale = 0.02f * 1.7320508f; break; /* uniform of the same variance as N(0, 0.02) */
+    case KR_INIT_LINEAR: scale = 1 / sqrtf((float)columns); break;
+    case KR_INIT_LINEAR_DEEP: scale = 1 / sqrtf((float)columns * (float)config->n_layer); break;
+    case KR_INIT_DT_PROJ: scale = 1 / sqrtf((float)config->dt_rank); break;
+    case KR_INIT_DT_BIAS:
+        for (size_t i = 0; i < count; i++) {
+            double dt = exp(log(1e-3) + (0.5 + 0.5 * (double)random_at(seed, i)) * log(1e-1 / 1e-3));
+            out[i] = (float)(dt + log(-expm1(-dt)));
+        }
+        return;
+    case KR_INIT_A_LOG:
+        for (size_t i = 0; i < count; i++) out[i] = logf((float)(i % columns + 1));
+        return;
+    }
+    kr_parallel(threads, draw_share, &(drawing){ out, count, seed, scale });
+}
+
+typedef struct random_loading {
+    loading common; /* first: fill() passes the whole as its context */
+    uint64_t seed;
+} random_loading;
+
+static krait_status draw_place(void *context, const kr_parameter_place *place, krait_error *error)
+{
+    (void)error;
+    random_loading *r = context;
+    const kr_parameter *parameter = place->parameter;
+    krait_model *model = r->common.model;
+    float *data = take(&r->common, kr_parameter_count(parameter, &model->config));
+    draw(parameter->form == KR_AS_STORED ? data : r->common.temporary, parameter, &model->config, r->seed++, r->common.threads);
+    if (parameter->form != KR_AS_STORED) reform(data, r->common.temporary, parameter, &model->config);
+    set_field(place, &model->config, data);
+    return KRAIT_OK;
+}
+
+krait_status kr_weights_random(krait_model *model, uint64_t seed, krait_error *error)
+{
+    random_loading r = { .common = { .model = model, .threads = kr_threads_available() }, .seed = seed << 16 };
+    return fill(&r.common, draw_place, error);
+}
