@@ -53,8 +53,8 @@ void kr_share(size_t count, size_t grain, int thread, int n_threads, size_t *beg
     size_t grains = count / grain + (count % grain != 0), n = (size_t)n_threads, t = (size_t)thread;
     size_t each = grains / n, more = grains % n;
     size_t first = t * each + (t < more ? t : more), last = first + each + (t < more);
-    *begin = first * grain < count ? first * grain : count;
-    *end = last * grain < count ? last * grain : count;
+    *begin = first < grains ? first * grain : count;
+    *end = last < grains ? last * grain : count;
 }
 
 int kr_threads_set(int threads)

@@ -41,9 +41,15 @@ void kr_cmocka_skip(const char *file, int line)
     longjmp(leave, SKIPPED);
 }
 
-void kr_cmocka_compare(const char *file, int line, const char *what, int holds, uintmax_t a, uintmax_t b)
+void kr_cmocka_compare(const char *file, int line, const char *what, uintmax_t a, int relation, uintmax_t b)
 {
-    if (!holds) kr_cmocka_fail(file, line, "%s: %jd (0x%jx), %jd (0x%jx)", what, (intmax_t)a, a, (intmax_t)b, b);
+    if ((a == b) != (relation == KR_CMOCKA_EQ))
+        kr_cmocka_fail(file, line, "%s: %jd (0x%jx), %jd (0x%jx)", what, (intmax_t)a, a, (intmax_t)b, b);
+}
+
+void kr_cmocka_in_range(const char *file, int line, const char *what, uintmax_t a, uintmax_t low, uintmax_t high)
+{
+    if (a < low || a > high) kr_cmocka_fail(file, line, "%s: %ju is not in %ju..%ju", what, a, low, high);
 }
 
 void kr_cmocka_compare_floats(const char *file, int line, double a, double b, double epsilon, int equal)
@@ -66,7 +72,7 @@ void kr_cmocka_compare_memory(const char *file, int line, const void *a, const v
     if (!equal && i == size) kr_cmocka_fail(file, line, "%zu bytes are the same", size);
 }
 
-/* A failure in setup or teardown counts as one of the test. */
+/* A failure in a test's setup or teardown counts as one of the test. */
 static int run_test(const struct CMUnitTest *test, void **state)
 {
     int stopped = setjmp(leave);
@@ -76,35 +82,37 @@ static int run_test(const struct CMUnitTest *test, void **state)
     return RUNNING;
 }
 
-static int run_teardown(const struct CMUnitTest *test, void **state)
+static int run_fixture(CMFixtureFunction function, void **state)
 {
-    if (!test->teardown_func) return RUNNING;
-    int stopped = setjmp(leave);
-    if (stopped != RUNNING) return stopped;
-    return test->teardown_func(state) != 0 ? FAILED : RUNNING;
+    if (!function) return RUNNING;
+    if (setjmp(leave) != RUNNING) return FAILED;
+    return function(state) != 0 ? FAILED : RUNNING;
 }
 
 int kr_cmocka_run(const char *group, const struct CMUnitTest *tests, size_t n, CMFixtureFunction setup,
                   CMFixtureFunction teardown)
 {
     void *group_state = NULL;
-    size_t n_failed = 0, n_skipped = 0;
-    if (setjmp(leave) != RUNNING || (setup && setup(&group_state) != 0)) {
+    if (run_fixture(setup, &group_state) != RUNNING) {
         printf("%s: group setup failed\n", group);
         return EXIT_FAILURE;
     }
+    size_t n_failed = 0, n_skipped = 0;
     for (size_t i = 0; i < n; i++) {
         void *state = tests[i].initial_state ? tests[i].initial_state : group_state;
         printf("[ RUN      ] %s\n", tests[i].name);
         fflush(stdout);
         int result = run_test(&tests[i], &state);
-        if (run_teardown(&tests[i], &state) == FAILED) result = FAILED;
+        if (run_fixture(tests[i].teardown_func, &state) == FAILED) result = FAILED;
         printf("[  %s ] %s\n", result == FAILED ? "FAILED" : result == SKIPPED ? "SKIPPED" : "    OK", tests[i].name);
         fflush(stdout);
         n_failed += result == FAILED;
         n_skipped += result == SKIPPED;
     }
-    if (teardown) teardown(&group_state);
+    if (run_fixture(teardown, &group_state) == FAILED) {
+        printf("%s: group teardown failed\n", group);
+        n_failed++;
+    }
     printf("%s: %zu tests, %zu failed, %zu skipped\n", group, n, n_failed, n_skipped);
     return (int)n_failed;
 }
