@@ -361,28 +361,31 @@ KRAIT_API krait_status krait_decoder_flush(krait_decoder *decoder, const char **
 
 typedef struct krait_logit_bias {
     int32_t id;
-    float bias; /* added to the logit; -INFINITY forbids the token */
+    float bias; /* added to the logit, finite; or -INFINITY, which forbids the token */
 } krait_logit_bias;
 
 /* The samplers, in the order in which they apply:
- *   1. logit bias
+ *   1. logit bias; several for one token add up
  *   2. repetition penalty (Keskar et al. 2019): of each token in the history, a positive logit is divided by it, a negative
  *      one multiplied; then frequency * count + presence is subtracted
- *   3. temperature 0: the largest logit, the lowest id of equals; nothing below applies
+ *   3. temperature 0: the largest logit, the lowest id of equals; nothing below applies, and nothing is random
  *   4. division by the temperature, softmax
  *   5. top-k: the k most probable
- *   6. top-p: the fewest most probable whose probabilities (renormalised after 5) sum to at least p
+ *   6. top-p: the fewest most probable whose probabilities (renormalised after 5) sum to at least p, at least one
  *   7. min-p: those at least min_p times as probable as the most probable
  *   8. one draw from what is left, renormalised
- * Equal probabilities are ordered by id. NaN logits are an error; so is a distribution with nothing left. */
+ * Tokens are ordered by logit, those of equal logit by id. One whose probability is below exp(-87) of the largest counts as
+ * impossible. A logit that is NaN or +infinity is an error; so is a distribution with nothing left (all -infinity). Every draw
+ * above temperature 0 takes the same amount of randomness, so that the n-th draw of a seed does not depend on
+ * what the draws before it chose from. */
 typedef struct krait_sampling {
-    float temperature;        /* 0: greedy */
-    int32_t top_k;            /* 0: off */
-    float top_p;              /* 0 or 1: off */
-    float min_p;              /* 0: off */
-    float repetition_penalty; /* 0 or 1: off */
-    float presence_penalty;   /* 0: off */
-    float frequency_penalty;  /* 0: off */
+    float temperature;        /* finite, >= 0. 0: greedy */
+    int32_t top_k;            /* >= 0. 0, or as many as there are tokens: off */
+    float top_p;              /* 0..1. 0 or 1: off */
+    float min_p;              /* 0..1. 0: off; 1 leaves the most probable and its equals */
+    float repetition_penalty; /* finite, > 0. 0 or 1: off; below 1 favours repetition */
+    float presence_penalty;   /* finite. 0: off; negative ones favour repetition */
+    float frequency_penalty;  /* finite. 0: off */
     size_t penalty_window;    /* how many of the last tokens are the history; 0: all of them */
     uint64_t seed;            /* 0 is a seed like any other */
     const krait_logit_bias *logit_bias;
@@ -396,7 +399,8 @@ typedef struct krait_candidate {
     float probability;
 } krait_candidate;
 
-/* Copies the options. An option out of its range is an error that names it. */
+/* Copies the options (NULL: all 0). An option out of its range is an error that names it. All memory is allocated here: 16
+ * bytes per token of the vocabulary, with penalties 20 and 4 per token of the window. */
 KRAIT_API krait_status krait_sampler_create(krait_sampler **sampler, size_t vocab_size, const krait_sampling *sampling,
                                             krait_error *error);
 KRAIT_API void krait_sampler_free(krait_sampler *sampler);
@@ -404,7 +408,7 @@ KRAIT_API void krait_sampler_free(krait_sampler *sampler);
 KRAIT_API krait_status krait_sampler_accept(krait_sampler *sampler, int32_t id, krait_error *error);
 /* Forgets the history and starts the seed again. */
 KRAIT_API void krait_sampler_reset(krait_sampler *sampler);
-/* Draws one token. logits [vocab_size] is not changed. */
+/* Draws one token. logits [vocab_size] is not changed. An error uses up no randomness. */
 KRAIT_API krait_status krait_sampler_sample(krait_sampler *sampler, const float *logits, int32_t *id, krait_error *error);
 /* The distribution that the next draw is from, most probable first; candidates [vocab_size], of which *n are written.
  * Draws nothing. */
@@ -414,7 +418,7 @@ KRAIT_API krait_status krait_sampler_distribution(krait_sampler *sampler, const 
 /* ---- generation -------------------------------------------------------------------------------------------------- */
 
 typedef struct krait_piece {
-    int32_t id;       /* the token, or -1 for text that was held back and comes out at the end */
+    int32_t id;       /* the token; -1 at the end, for text that was held back */
     float logprob;    /* options.logprobs: natural log of its probability before any sampler; else 0 */
     const char *text; /* whole characters, possibly none; NULL without a tokenizer */
     size_t text_length;
@@ -423,14 +427,17 @@ typedef struct krait_piece {
 typedef struct krait_generate_options {
     krait_sampling sampling;
     uint64_t max_tokens;     /* 0: no limit but the stops */
-    const char *const *stop; /* strings that end the text, which then ends before them; they may cross tokens */
+    const char *const *stop; /* valid UTF-8, not empty: the first to be complete ends the text, which then ends before it (of
+                                those complete at the same byte, before the longest). They may cross tokens */
     size_t n_stop;
-    const int32_t *stop_ids; /* tokens that end it, beside the model's eos */
+    const int32_t *stop_ids; /* tokens that end it, beside the model's eos; the token that does gives no text */
     size_t n_stop_ids;
-    bool ignore_eos;
+    bool ignore_eos;   /* the model's eos is a token like any other */
     bool keep_special; /* special tokens appear in the text */
     bool logprobs;
-    bool (*on_piece)(void *user, const krait_piece *piece); /* after every token; false: stop here */
+    /* After every token drawn, the one that ended the text included, and at the end for text that was held back. What may
+     * begin a stop string, or is half a character, comes with a later piece. false: stop here, nothing more is given. */
+    bool (*on_piece)(void *user, const krait_piece *piece);
     void *user;
     krait_progress progress; /* of reading the prompt */
 } krait_generate_options;
@@ -448,17 +455,19 @@ KRAIT_API const char *krait_finish_name(krait_finish finish);
 
 typedef struct krait_generate_result {
     krait_finish finish;
-    size_t stop_index; /* which stop string */
+    size_t stop_index; /* KRAIT_FINISH_STOP_STRING: which */
     uint64_t n_prompt;
-    uint64_t n_generated; /* tokens drawn, with the one that stopped it */
-    double prefill_seconds;
-    double decode_seconds;
+    uint64_t n_generated;   /* tokens drawn, with the one that stopped it */
+    double prefill_seconds; /* from the call to the first logits */
+    double decode_seconds;  /* from there to the end, callbacks included */
 } krait_generate_result;
 
 /* Runs `prompt` on from `state`, then generates. Afterwards the state has seen the prompt and every token drawn, with the one that
- * ended it, so that a next call with an empty prompt goes on exactly there; on an error it is somewhere between.
- * An empty prompt continues a state that has seen something. `tokenizer` may be NULL: pieces then have no text, and stop strings
- * are an error. The history of the penalties starts with the prompt. */
+ * ended it, so that a next call with an empty prompt goes on exactly there; on an error other than KRAIT_ERROR_ARGUMENT about
+ * what was passed, it is somewhere between.
+ * An empty prompt continues a state that has seen something. The history of the penalties starts with the prompt.
+ * `tokenizer` may be NULL: pieces then have no text, and stop strings are an error. With one, ids that it does not have (rows that
+ * pad the embedding) are never drawn, as if biased by -INFINITY. `options` and `result` may be NULL. */
 KRAIT_API krait_status krait_generate(krait_session *session, krait_state *state, const krait_tokenizer *tokenizer,
                                       const int32_t *prompt, size_t n_prompt, const krait_generate_options *options,
                                       krait_generate_result *result, krait_error *error);
@@ -466,7 +475,7 @@ KRAIT_API krait_status krait_generate(krait_session *session, krait_state *state
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
 typedef struct krait_perplexity_options {
-    size_t window; /* 0: one stream through the state; else windows of so many tokens, each from a fresh state */
+    size_t window; /* 0: one stream through the state; else windows of so many tokens (at least 2), each from a fresh state */
     krait_progress progress;
 } krait_perplexity_options;
 
@@ -474,10 +483,11 @@ typedef struct krait_perplexity_result {
     uint64_t n_scored; /* every token but the first of the stream or of each window */
     double nats;       /* sum of -log p */
     double nats_per_token;
-    double standard_error; /* of nats_per_token, from the spread over tokens */
+    double standard_error; /* of nats_per_token, from the spread over tokens; 0 when only one is scored */
     double perplexity;     /* exp(nats_per_token) */
 } krait_perplexity_result;
 
+/* How well the model foresees tokens [n_tokens], at least 2. Memory does not depend on n_tokens. */
 KRAIT_API krait_status krait_perplexity(krait_session *session, const int32_t *tokens, size_t n_tokens,
                                         const krait_perplexity_options *options, krait_perplexity_result *result,
                                         krait_error *error);
