@@ -1,20 +1,27 @@
-#include "cpu/cpu_math.h"
+#include <math.h>
+#include <string.h>
+
 #include "cpu/kernels.h"
 
 #if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
 
 #include "cpu/vec_avx2.h"
 
+#include "cpu/math_body.h"
+
+#include "cpu/conv_body.h"
 #include "cpu/matvec_body.h"
+#include "cpu/norm_body.h"
+#include "cpu/scan_body.h"
 
 const kr_cpu_kernels kr_cpu_kernels_avx2 = {
-    .rms_norm = kr_rms_norm_plain,
-    .conv = kr_conv_plain,
-    .scan = kr_scan_plain,
+    .rms_norm = rms_norm_tokens,
+    .conv = conv_channels,
+    .scan = scan_channels,
     .matvec = matvec_rows,
-    .exp = kr_exp_plain,
-    .softplus = kr_softplus_plain,
-    .silu = kr_silu_plain,
+    .exp = exp_row,
+    .softplus = softplus_row,
+    .silu = silu_row,
 };
 
 #endif

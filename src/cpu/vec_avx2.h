@@ -47,6 +47,13 @@ VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 VEC_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 VEC_INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 
+/* For powers of two: the low nine bits of each lane shifted to sign and exponent, and the sum of lanes as integers. */
+VEC_INLINE vec vec_exponent(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
+VEC_INLINE vec vec_add_bits(vec a, vec b)
+{
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+
 /* The sum of the lanes, always in the same order: halves are added, then quarters, and so on. */
 VEC_INLINE float vec_sum(vec a)
 {

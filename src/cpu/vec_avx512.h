@@ -37,6 +37,13 @@ VEC_INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
 /* The largest lane; unspecified if there are NaNs. */
 VEC_INLINE float vec_max_lane(vec a) { return _mm512_reduce_max_ps(a); }
 
+/* For powers of two: the low nine bits of each lane shifted to sign and exponent, and the sum of lanes as integers. */
+VEC_INLINE vec vec_exponent(vec a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23)); }
+VEC_INLINE vec vec_add_bits(vec a, vec b)
+{
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+
 /* The sum of the lanes, always in the same order: halves are added, then quarters, and so on. */
 VEC_INLINE float vec_sum(vec a)
 {

@@ -1,0 +1,151 @@
+/* kr_scan on channels begin..end-1: real A, B and C per token.
+ *
+ * Channels lie in the lanes of vectors. For a tile of tokens x channels, three passes over scratch:
+ *   1. dt = act(delta + bias), dt * u and D * u, once per token and channel;
+ *   2. for each vector of channels and each block of states, whose h stay in registers: the recurrence over the tile's tokens,
+ *      y += C h;
+ *   3. y * silu(z), out.
+ * exp(dt A) is 2^(dt log2(e) A). Its argument is almost always small (vec_exp2_small); a tile's largest dt and A tell. */
+
+typedef struct scan_tile {
+    float dt[KR_SCAN_TILE_TOKENS][KR_SCAN_TILE_CHANNELS]; /* times log2(e) */
+    float du[KR_SCAN_TILE_TOKENS][KR_SCAN_TILE_CHANNELS]; /* dt * u */
+    float y[KR_SCAN_TILE_TOKENS][KR_SCAN_TILE_CHANNELS];
+    float A[][KR_SCAN_TILE_CHANNELS]; /* [d_state] */
+} scan_tile;
+
+enum {
+    SCAN_TILE_VECTORS = KR_SCAN_TILE_CHANNELS / VEC_LANES,
+    SCAN_STATES = VEC_REGISTERS / 2 /* states in registers */
+};
+
+/* Pass 1; returns for each vector of channels the largest |dt|. */
+VEC_INLINE void scan_inputs(const kr_scan *op, scan_tile *tile, size_t token, size_t n_tokens, size_t channel, size_t n_channels,
+                            vec largest[])
+{
+    for (size_t c = 0; c < n_channels; c += VEC_LANES) {
+        size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, d = channel + c;
+        vec bias = op->delta_bias ? vec_load_n(op->delta_bias + d, lanes) : vec_zero();
+        vec D = op->D ? vec_load_n(op->D + d, lanes) : vec_zero();
+        vec max = vec_zero();
+        for (size_t t = 0; t < n_tokens; t++) {
+            vec dt = vec_add(vec_load_n(op->delta.data + (token + t) * op->delta.stride + d, lanes), bias);
+            vec u = vec_load_n(op->u.data + (token + t) * op->u.stride + d, lanes);
+            if (op->delta_softplus) dt = vec_softplus(dt);
+            vec dt2 = vec_mul(dt, vec_set(0x1.715476p+0f));
+            max = vec_max(max, vec_abs(dt2));
+            vec_store(tile->dt[t] + c, dt2);
+            vec_store(tile->du[t] + c, vec_mul(dt, u));
+            vec_store(tile->y[t] + c, vec_mul(D, u));
+        }
+        largest[c / VEC_LANES] = max;
+    }
+}
+
+/* Pass 2 for one vector of channels (c.. in the tile) and `states` states (from n), a constant where this is inlined. B and C
+ * point to state n of the tile's first token, h to it in the sequence's state. */
+#define SCAN_EACH_STATE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
+#define SCAN_LOAD(i) \
+    if (i < states) h##i = vec_load_n(state + i * op->d_inner, lanes);
+#define SCAN_STORE(i) \
+    if (i < states) vec_store_n(state + i * op->d_inner, h##i, lanes);
+#define SCAN_STEP(i)                                             \
+    if (i < states) {                                            \
+        vec x = vec_mul(dt, vec_load(tile->A[n + i] + c));       \
+        vec decay = small ? vec_exp2_small(x) : vec_exp2(x);     \
+        h##i = vec_fma(decay, h##i, vec_mul(du, vec_set(B[i]))); \
+        y = vec_fma(h##i, vec_set(C[i]), y);                     \
+    }
+VEC_INLINE void scan_states(const kr_scan *op, scan_tile *tile, int states, bool small, size_t n, const float *B, const float *C,
+                            size_t n_tokens, size_t c, float *state, size_t lanes)
+{
+    vec h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11, h12, h13, h14, h15;
+    SCAN_EACH_STATE(SCAN_LOAD)
+    for (size_t t = 0; t < n_tokens; t++, B += op->B.stride, C += op->C.stride) {
+        vec dt = vec_load(tile->dt[t] + c), du = vec_load(tile->du[t] + c), y = vec_load(tile->y[t] + c);
+        SCAN_EACH_STATE(SCAN_STEP)
+        vec_store(tile->y[t] + c, y);
+    }
+    SCAN_EACH_STATE(SCAN_STORE)
+}
+
+/* Pass 2 for one vector of channels. */
+VEC_INLINE void scan_vector(const kr_scan *op, scan_tile *tile, bool small, const float *B, const float *C, size_t n_tokens,
+                            size_t c, float *state, size_t lanes)
+{
+    size_t n = 0, N = op->d_state, D = op->d_inner;
+    for (; N - n >= SCAN_STATES; n += SCAN_STATES)
+        scan_states(op, tile, SCAN_STATES, small, n, B + n, C + n, n_tokens, c, state + n * D, lanes);
+    if (SCAN_STATES > 8 && N - n >= 8) {
+        scan_states(op, tile, 8, small, n, B + n, C + n, n_tokens, c, state + n * D, lanes);
+        n += 8;
+    }
+    if (N - n >= 4) {
+        scan_states(op, tile, 4, small, n, B + n, C + n, n_tokens, c, state + n * D, lanes);
+        n += 4;
+    }
+    if (N - n >= 2) {
+        scan_states(op, tile, 2, small, n, B + n, C + n, n_tokens, c, state + n * D, lanes);
+        n += 2;
+    }
+    if (N - n >= 1) scan_states(op, tile, 1, small, n, B + n, C + n, n_tokens, c, state + n * D, lanes);
+}
+
+/* Pass 3. */
+VEC_INLINE void scan_outputs(const kr_scan *op, scan_tile *tile, size_t token, size_t n_tokens, size_t channel, size_t n_channels)
+{
+    for (size_t c = 0; c < n_channels; c += VEC_LANES) {
+        size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, d = channel + c;
+        for (size_t t = 0; t < n_tokens; t++) {
+            vec y = vec_load(tile->y[t] + c);
+            if (op->z.data) y = vec_mul(y, vec_silu(vec_load_n(op->z.data + (token + t) * op->z.stride + d, lanes)));
+            vec_store_n(op->y.data + (token + t) * op->y.stride + d, y, lanes);
+        }
+    }
+}
+
+/* All tokens of all sequences, for channels (at most a tile's) of one group. */
+static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group, size_t channel, size_t n_channels)
+{
+    size_t N = op->d_state;
+    vec largest_A[SCAN_TILE_VECTORS], largest_dt[SCAN_TILE_VECTORS];
+    for (size_t c = 0; c < n_channels; c += VEC_LANES) {
+        size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES;
+        vec max = vec_zero();
+        for (size_t n = 0; n < N; n++) {
+            vec A = vec_load_n(op->A + n * op->d_inner + channel + c, lanes);
+            max = vec_max(max, vec_abs(A));
+            vec_store(tile->A[n] + c, A);
+        }
+        largest_A[c / VEC_LANES] = max;
+    }
+    for (size_t s = 0; s < op->rows.n_sequences; s++) {
+        size_t end = op->rows.start[s + 1];
+        for (size_t t = op->rows.start[s]; t < end; t += KR_SCAN_TILE_TOKENS) {
+            size_t n_tokens = end - t < KR_SCAN_TILE_TOKENS ? end - t : KR_SCAN_TILE_TOKENS;
+            const float *B = op->B.data + t * op->B.stride + group * N, *C = op->C.data + t * op->C.stride + group * N;
+            scan_inputs(op, tile, t, n_tokens, channel, n_channels, largest_dt);
+            for (size_t c = 0; c < n_channels; c += VEC_LANES) {
+                size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, v = c / VEC_LANES;
+                float *state = op->state[s] + channel + c;
+                if (vec_max_lane(vec_mul(largest_A[v], largest_dt[v])) <= 125.0f)
+                    scan_vector(op, tile, true, B, C, n_tokens, c, state, lanes);
+                else
+                    scan_vector(op, tile, false, B, C, n_tokens, c, state, lanes);
+            }
+            scan_outputs(op, tile, t, n_tokens, channel, n_channels);
+        }
+    }
+}
+
+static void scan_channels(const kr_scan *op, size_t begin, size_t end, void *scratch)
+{
+    size_t per_group = op->d_inner / op->n_groups;
+    for (size_t d = begin; d < end;) {
+        size_t group = d / per_group, last = (group + 1) * per_group;
+        if (last > end) last = end;
+        if (last - d > KR_SCAN_TILE_CHANNELS) last = d + KR_SCAN_TILE_CHANNELS;
+        scan_tile_channels(op, scratch, group, d, last - d);
+        d = last;
+    }
+}
