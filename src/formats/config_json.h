@@ -24,10 +24,14 @@ typedef struct kr_config_hints {
     kr_hint bos_id, eos_id;
     kr_hint rms_norm;      /* original layout: 0 means LayerNorm, which is not supported */
     char activation[16];   /* hidden_act, "" when missing */
+    char ssm_layer[16];    /* original layout: ssm_cfg.layer ("Mamba1", "Mamba2"), "" when missing */
     const char *notes[16]; /* oddities in the file itself ("n_layer 48 and num_hidden_layers 32 disagree"), in the arena */
     size_t n_notes;
 } kr_config_hints;
 
+/* Reads the fields we know; others are ignored, null and "auto" count as missing. Where two spellings of one field disagree the
+ * first of the hf layout is taken, with a note. A field of a wrong JSON type gets a note when shapes tell what it would have said,
+ * and is an error when nothing else does (types, epsilons, activation). `hints` points into `file`'s name. */
 krait_status kr_config_json_read(kr_config_hints *hints, kr_arena *arena, const kr_file *file, krait_error *error);
 
 #endif
