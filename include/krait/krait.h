@@ -187,6 +187,11 @@ KRAIT_API krait_status krait_checkpoint_config(krait_checkpoint *checkpoint, kra
  * NULL past the last. Complete once krait_checkpoint_config() or krait_model_create() was called. */
 KRAIT_API const char *krait_checkpoint_note(const krait_checkpoint *checkpoint, size_t index);
 
+/* Writes n contiguous tensors to a safetensors file, complete or not at all. Of each info, name, dtype, n_dims and shape count;
+ * data[i] are the elements. */
+KRAIT_API krait_status krait_tensors_save(const char *path, const krait_tensor_info *infos, const void *const *data, size_t n,
+                                          krait_error *error);
+
 /* ---- models ------------------------------------------------------------------------------------------------------ */
 
 typedef struct krait_model krait_model;
@@ -374,10 +379,10 @@ typedef struct krait_logit_bias {
  *   6. top-p: the fewest most probable whose probabilities (renormalised after 5) sum to at least p, at least one
  *   7. min-p: those at least min_p times as probable as the most probable
  *   8. one draw from what is left, renormalised
- * Tokens are ordered by logit, those of equal logit by id. One whose probability is below exp(-87) of the largest counts as
- * impossible. A logit that is NaN or +infinity is an error; so is a distribution with nothing left (all -infinity). Every draw
- * above temperature 0 takes the same amount of randomness, so that the n-th draw of a seed does not depend on
- * what the draws before it chose from. */
+ * Tokens are ordered by (largest logit - logit) / temperature, equal ones by id. One whose probability is below exp(-87)
+ * of the largest counts as impossible. A logit that is NaN or +infinity is an error; so is a distribution with nothing left
+ * (all -infinity). Every draw above temperature 0 takes the same amount of randomness, so that the n-th draw of a seed does
+ * not depend on what the draws before it chose from. */
 typedef struct krait_sampling {
     float temperature;        /* finite, >= 0. 0: greedy */
     int32_t top_k;            /* >= 0. 0, or as many as there are tokens: off */

@@ -1,8 +1,8 @@
 /* From logits to one token: the samplers in the order that krait.h gives.
  *
- * Every filter keeps a prefix of one order: by logit, equal ones by id. What is sorted is never the vocabulary: a histogram
- * of the distances from the largest logit shows in which of its buckets a filter cuts, everything before the bucket stays, and only
- * the bucket itself is put in order, by a heap, as far as the cut. */
+ * Every filter keeps the front of one order: by distance from the largest logit, equal ones by id. The vocabulary is never
+ * sorted: a histogram of the distances shows in which bucket a filter cuts, everything before that bucket stays, and only the
+ * bucket itself is put in order, by a heap, as far as the cut. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -62,7 +62,7 @@ static krait_status check_options(const krait_sampling *o, size_t vocab_size, kr
     for (size_t i = 0; i < o->n_logit_bias; i++) {
         const krait_logit_bias *b = &o->logit_bias[i];
         if (b->id < 0 || (size_t)b->id >= vocab_size)
-            return kr_fail(error, KRAIT_ERROR_ARGUMENT, "logit_bias[%zu].id: expected an id from 0 to %zu, found %d", i,
+            return kr_fail(error, KRAIT_ERROR_ARGUMENT, "logit_bias[%zu].id: expected an id in 0 .. %zu, found %d", i,
                            vocab_size - 1, (int)b->id);
         if (!(b->bias <= FLT_MAX))
             return kr_fail(error, KRAIT_ERROR_ARGUMENT, "logit_bias[%zu].bias: expected a finite number or -inf, found %g", i,
@@ -131,7 +131,7 @@ krait_status krait_sampler_accept(krait_sampler *s, int32_t id, krait_error *err
 {
     if (!s) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "sampler: expected a pointer, found NULL");
     if (id < 0 || (size_t)id >= s->vocab_size)
-        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "token: expected an id from 0 to %zu, found %d", s->vocab_size - 1, (int)id);
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "token: expected an id in 0 .. %zu, found %d", s->vocab_size - 1, (int)id);
     if (!s->penalised) return KRAIT_OK;
     size_t size = s->options.penalty_window;
     if (size) {
