@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-krait_status kr_fail(krait_error *error, krait_status status, const char *format, ...)
+krait_status(kr_fail)(krait_error *error, krait_status status, const char *format, ...)
 {
     if (error) {
         va_list args;
@@ -17,12 +17,12 @@ krait_status kr_fail(krait_error *error, krait_status status, const char *format
     return status;
 }
 
-krait_status kr_fail_memory(krait_error *error, const char *what, size_t bytes)
+krait_status(kr_fail_memory)(krait_error *error, const char *what, size_t bytes)
 {
     return kr_fail(error, KRAIT_ERROR_MEMORY, "out of memory: %zu bytes for %s", bytes, what);
 }
 
-krait_status kr_fail_errno(krait_error *error, const char *path, const char *action)
+krait_status(kr_fail_errno)(krait_error *error, const char *path, const char *action)
 {
     return kr_fail(error, KRAIT_ERROR_IO, "%s: cannot %s: %s", path, action, strerror(errno));
 }

@@ -14,4 +14,10 @@ krait_status kr_fail_memory(krait_error *error, const char *what, size_t bytes);
 /* KRAIT_ERROR_IO with the text of errno. */
 krait_status kr_fail_errno(krait_error *error, const char *path, const char *action);
 
+/* The compiler sees what the three return, and so that nothing after `if (status) return status;` runs with results unset. */
+static inline krait_status kr_known_status(krait_status status) { return status; }
+#define kr_fail(error, status, ...)        (kr_fail(error, status, __VA_ARGS__), kr_known_status(status))
+#define kr_fail_memory(error, what, bytes) (kr_fail_memory(error, what, bytes), kr_known_status(KRAIT_ERROR_MEMORY))
+#define kr_fail_errno(error, path, action) (kr_fail_errno(error, path, action), kr_known_status(KRAIT_ERROR_IO))
+
 #endif
