@@ -1,0 +1,109 @@
+#include "cli/model_source.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/memory.h"
+#include "cli/default_model.h"
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+krait_status kr_model_source_open_checkpoint(kr_model_source *source, const kr_model_choice *choice, krait_error *error)
+{
+    memset(source, 0, sizeof *source);
+    if (choice->model) {
+        source->name = choice->model;
+        return krait_checkpoint_open(&source->checkpoint, choice->model, error);
+    }
+    const krait_blob *files;
+    size_t n = kr_default_model(&files);
+    if (!n) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "this build has no model of its own: give one with -m MODEL");
+    source->name = "the built-in model";
+    return krait_checkpoint_open_memory(&source->checkpoint, files, n, error);
+}
+
+/* tokenizer.json in the folder of a weights file that was given alone. */
+static krait_status open_beside(kr_model_source *source, const char *weights, bool *found, krait_error *error)
+{
+    const char *slash = strrchr(weights, '/');
+    char path[4096];
+    *found = false;
+    int n = snprintf(path, sizeof path, "%.*stokenizer.json", slash ? (int)(slash - weights) + 1 : 0, weights);
+    struct stat info;
+    if (n >= (int)sizeof path || is_folder(weights) || stat(path, &info) != 0) return KRAIT_OK;
+    *found = true;
+    return krait_tokenizer_load(&source->tokenizer, path, error);
+}
+
+krait_status kr_model_source_open_tokenizer(kr_model_source *source, const kr_model_choice *choice, krait_error *error)
+{
+    if (choice->tokenizer) return krait_tokenizer_load(&source->tokenizer, choice->tokenizer, error);
+    const char *data;
+    size_t size;
+    bool found = krait_checkpoint_file(source->checkpoint, "tokenizer.json", &data, &size);
+    krait_status status = KRAIT_OK;
+    if (found)
+        status = krait_tokenizer_load_memory(&source->tokenizer, "tokenizer.json", data, size, error);
+    else if (choice->model)
+        status = open_beside(source, choice->model, &found, error);
+    if (!found)
+        snprintf(source->no_tokenizer, sizeof source->no_tokenizer,
+                 "%s has no tokenizer.json: give one with --tokenizer FILE, or give numbers instead of text", source->name);
+    if (status != KRAIT_ERROR_UNSUPPORTED) return status;
+    /* The model still runs by ids. */
+    snprintf(source->no_tokenizer, sizeof source->no_tokenizer, "%s", error->message);
+    return KRAIT_OK;
+}
+
+krait_session_options kr_session_options(const kr_model_choice *choice)
+{
+    krait_session_options options = { .threads = (int)choice->threads, .chunk_tokens = choice->chunk };
+    for (int isa = KRAIT_ISA_AUTO; choice->isa && isa <= KRAIT_ISA_NEON; isa++)
+        if (strcmp(choice->isa, krait_isa_name((krait_isa)isa)) == 0) options.isa = (krait_isa)isa;
+    return options;
+}
+
+krait_status kr_model_source_open(kr_model_source *source, const kr_model_choice *choice, kr_progress *progress,
+                                  krait_error *error)
+{
+    krait_load_options load = { .threads = (int)choice->threads, .progress = kr_progress_callback(progress) };
+    krait_session_options session = kr_session_options(choice);
+    krait_status status = kr_model_source_open_checkpoint(source, choice, error);
+    if (!status) status = krait_model_create(&source->model, source->checkpoint, &load, error);
+    kr_progress_end(progress);
+    if (!status) status = krait_session_create(&source->session, source->model, &session, error);
+    if (!status) source->config = krait_model_config(source->model);
+    if (status) kr_model_source_close(source);
+    return status;
+}
+
+void kr_model_source_close(kr_model_source *source)
+{
+    krait_session_free(source->session);
+    krait_model_free(source->model);
+    krait_checkpoint_free(source->checkpoint);
+    krait_tokenizer_free(source->tokenizer);
+    memset(source, 0, sizeof *source);
+}
+
+krait_status kr_model_source_need_tokenizer(const kr_model_source *source, krait_error *error)
+{
+    if (source->tokenizer) return KRAIT_OK;
+    return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s", source->no_tokenizer);
+}
+
+krait_status kr_model_source_bos(const kr_model_source *source, int32_t *id, krait_error *error)
+{
+    static const char *const names[] = { "<|endoftext|>", "<s>", "<cls>" };
+    *id = source->config->bos_id;
+    for (size_t i = 0; *id < 0 && source->tokenizer && i < KR_COUNT_OF(names); i++)
+        *id = krait_tokenizer_id(source->tokenizer, names[i], strlen(names[i]));
+    if (*id >= 0) return KRAIT_OK;
+    return kr_fail(error, KRAIT_ERROR_ARGUMENT, "--bos: %s names no token that begins a text (bos_token_id in config.json)",
+                   source->name);
+}

@@ -1,0 +1,27 @@
+/* One live line on stderr for work that takes long: "krait run: reading the prompt: 41,984 of 1,000,000 tokens, 9,100/s, 1:45 left". Only
+ * on a terminal, and only after two seconds; it is wiped when the work is done. */
+#ifndef KR_CLI_PROGRESS_H
+#define KR_CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/options.h"
+#include "krait/krait.h"
+
+typedef struct kr_progress {
+    const kr_command *command;
+    const char *unit;  /* "tokens"; NULL: bytes, tensors, whatever the library counts, without a word */
+    double began, put; /* times */
+    bool live, shown;
+} kr_progress;
+
+void kr_progress_begin(kr_progress *progress, const kr_command *command, const char *unit);
+/* A krait_progress whose report draws the line, and stops the work once Ctrl-C was pressed. */
+krait_progress kr_progress_callback(kr_progress *progress);
+/* The same called by hand; false: stop. */
+bool kr_progress_report(kr_progress *progress, const char *what, uint64_t done, uint64_t total);
+/* Wipes the line. Safe to call twice, and on a progress that showed nothing. */
+void kr_progress_end(kr_progress *progress);
+
+#endif
