@@ -7,10 +7,12 @@
 #include "base/memory.h"
 #include "tensor/tensor.h"
 
+/* Whether the bytes begin like a zip archive, or like a torch file from before 1.6 (which reading then refuses with advice). */
 bool kr_torch_zip_is(const char *data, size_t size);
 
-/* Lists the tensors, which point into the file's bytes (so compressed entries are refused) and live in the arena. Tensors may share
- * storage and have strides. */
+/* Lists the tensors of the dict, or of the dict in it under "state_dict", "model_state_dict" or "model"; they point into the file's
+ * bytes (so compressed entries are refused) and live in the arena, in the dict's order. Tensors may share storage and have strides.
+ * Entries that are no tensors are left out. */
 krait_status kr_torch_zip_read(kr_tensor **tensors, size_t *n_tensors, kr_arena *arena, const kr_file *file, krait_error *error);
 
 #endif
