@@ -2,7 +2,7 @@
  *
  * Every filter keeps the front of one order: by distance from the largest logit, equal ones by id. The vocabulary is never
  * sorted: a histogram of the distances shows in which bucket a filter cuts, everything before that bucket stays, and only the
- * bucket itself is put in order, by a heap, as far as the cut. */
+ * bucket itself is searched for the cut. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -170,38 +170,62 @@ static bool precedes(const item *a, const item *b)
     return a->distance < b->distance || (a->distance == b->distance && a->id < b->id);
 }
 
-/* Restores the heap of n items, the first in the order on top, below place i. */
-static void sift(item *heap, size_t n, size_t i)
+static void swap(item *a, item *b)
 {
-    item moved = heap[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && precedes(&heap[child + 1], &heap[child])) child++;
-        if (!precedes(&heap[child], &moved)) break;
-        heap[i] = heap[child];
-    }
-    heap[i] = moved;
+    item t = *a;
+    *a = *b;
+    *b = t;
 }
 
-/* Puts the first items of the order in front, in order, until their weights sum to `target` (or all are there); what is
- * behind them is in no order. Returns how many. Linear in n, and logarithmic in n for each item in front. */
-static size_t sort_front(item *items, size_t n, double target)
+/* Restores the heap of n items, the last in the order on top, below place i. */
+static void sift(item *heap, size_t n, size_t i)
+{
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && precedes(&heap[child], &heap[child + 1])) child++;
+        if (!precedes(&heap[i], &heap[child])) return;
+        swap(&heap[i], &heap[child]);
+    }
+}
+
+/* Heapsort: the C library's qsort() may allocate. */
+static void sort(item *items, size_t n)
 {
     for (size_t i = n / 2; i-- > 0;) sift(items, n, i);
-    double sum = 0;
-    size_t left = n; /* items[left..n): those out of the heap, backwards */
-    while (left > 0 && (left == n || sum < target)) {
-        item first = items[0];
-        items[0] = items[--left];
-        sift(items, left, 0);
-        items[left] = first;
-        sum += (double)first.weight;
+    for (size_t i = n; i-- > 1;) {
+        swap(&items[0], &items[i]);
+        sift(items, i, 0);
     }
-    for (size_t i = 0, j = n; i + 1 < j; i++) {
-        item t = items[i];
-        items[i] = items[--j];
-        items[j] = t;
+}
+
+/* Moves the fewest items from the front of the order whose weights sum to `target` > 0 (all, if they never do) to the front, in
+ * no particular order, and returns how many: Hoare's quickselect (1961), by weight instead of by rank. */
+static size_t select_front(item *items, size_t n, double target)
+{
+    size_t begin = 0, end = n; /* those before `begin` belong to the front, those from `end` on do not */
+    double sum = 0;            /* weights of those before `begin` */
+    kr_rng rng = { 0 };        /* so that no order of the input is a bad one */
+    while (begin < end && sum < target) {
+        swap(&items[begin + kr_rng_u32(&rng) % (end - begin)], &items[end - 1]);
+        const item pivot = items[end - 1];
+        double before = 0; /* weights of those before the pivot */
+        size_t place = begin;
+        for (size_t i = begin; i + 1 < end; i++) {
+            item t = items[i];
+            bool first = precedes(&t, &pivot);
+            items[i] = items[place];
+            items[place] = t;
+            place += first;
+            before += first ? (double)t.weight : 0;
+        }
+        if (sum + before >= target) {
+            end = place;
+        } else {
+            swap(&items[place], &items[end - 1]);
+            sum += before + (double)pivot.weight;
+            begin = place + 1;
+        }
     }
-    return n - left;
+    return begin;
 }
 
 static size_t bucket_of(const item *i) { return (size_t)(i->distance * BUCKETS_PER_E); }
@@ -220,13 +244,9 @@ static size_t keep_front(krait_sampler *s, size_t n, double target)
     size_t up_to = 0, kept = 0;
     for (size_t i = 0; i < n; i++)
         if (bucket_of(&items[i]) <= cut) items[up_to++] = items[i];
-    for (size_t i = 0; i < up_to; i++) {
-        if (bucket_of(&items[i]) == cut) continue;
-        item t = items[i];
-        items[i] = items[kept];
-        items[kept++] = t;
-    }
-    return kept + sort_front(items + kept, up_to - kept, target - before);
+    for (size_t i = 0; i < up_to; i++)
+        if (bucket_of(&items[i]) < cut) swap(&items[i], &items[kept++]);
+    return kept + select_front(items + kept, up_to - kept, target - before);
 }
 
 static double sum_weights(const item *items, size_t n)
@@ -303,7 +323,7 @@ krait_status krait_sampler_distribution(krait_sampler *s, const float *logits, k
     krait_status status = choose_items(s, logits, n, error);
     if (status) return status;
     double sum = sum_weights(s->items, *n);
-    sort_front(s->items, *n, INFINITY);
+    sort(s->items, *n);
     for (size_t i = 0; i < *n; i++)
         candidates[i] = (krait_candidate){ s->items[i].id, (float)((double)s->items[i].weight / sum) };
     return KRAIT_OK;

@@ -46,13 +46,15 @@ static inline floats exp_lanes(floats x)
 
 void kr_softmax_exp(float *out, const float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        size_t count = n - i < LANES ? n - i : LANES;
-        floats v = { 0 };
-        memcpy(&v, x + i, count * sizeof *x);
-        v = exp_lanes(-v);
-        memcpy(out + i, &v, count * sizeof *x);
+    size_t i = 0;
+    for (; n - i >= LANES; i += LANES) {
+        floats v = exp_lanes(-load(x + i));
+        memcpy(out + i, &v, sizeof v);
     }
+    floats last = { 0 };
+    if (n > i) memcpy(&last, x + i, (n - i) * sizeof *x);
+    last = exp_lanes(-last);
+    if (n > i) memcpy(out + i, &last, (n - i) * sizeof *x);
 }
 
 bool kr_softmax_max(const float *x, size_t n, float *max, size_t *index)
