@@ -24,12 +24,12 @@ static const kr_option options[] = {
     KR_OPTION_MODEL(bench_values),
     { KR_OPTION_CHOICE, 0, "shape", "130m|370m|790m|1.4b|2.8b", AT(shape),
       .help = "Random weights of a published shape instead of a checkpoint; 2.8b takes 11 GB" },
-    { KR_OPTION_COUNTS, 0, "prefill", "N", AT(prefill), 0, 1 << 24, "512", "Lengths of prompts to read; 0: none" },
-    { KR_OPTION_COUNTS, 0, "decode", "N", AT(decode), 0, 1 << 24, "64", "Tokens to generate; 0: none" },
-    { KR_OPTION_COUNTS, 0, "batch", "B", AT(batch), 1, 4096, "1,16", "Sequences that generate at a time" },
-    { KR_OPTION_COUNTS, 't', "threads", "N", AT(threads), 1, 1024, NULL,
+    { KR_OPTION_COUNTS, 0, "prefill", "N,...", AT(prefill), 0, 1 << 24, "512", "Lengths of prompts to read; 0: none" },
+    { KR_OPTION_COUNTS, 0, "decode", "N,...", AT(decode), 0, 1 << 24, "64", "Tokens to generate; 0: none" },
+    { KR_OPTION_COUNTS, 0, "batch", "B,...", AT(batch), 1, 4096, "1,16", "Sequences that generate at a time" },
+    { KR_OPTION_COUNTS, 't', "threads", "N,...", AT(threads), 1, 1024, NULL,
       "Numbers of threads; without it, 1 and as many as the process may use" },
-    { KR_OPTION_COUNTS, 0, "long", "N", AT(positions), 1, 0,
+    { KR_OPTION_COUNTS, 0, "long", "N,...", AT(positions), 1, 0,
       .help = "Also the time per token and the memory at these positions of one sequence, as in 4096,1048576" },
 
     { KR_OPTION_HEADING, .help = "How" },
@@ -294,13 +294,13 @@ const kr_command kr_command_bench = {
     .summary = "measure speed, each figure beside the machine's own bound",
     .synopsis = "[-m MODEL | --shape NAME] [options]",
     .description =
-        "Measures reading prompts (prefill) and generating (decode). Beside each figure stands what this machine allows,\n"
-        "measured in the same moments: the time of the matrix products alone, or for one sequence that generates, the\n"
+        "Measures reading prompts (prefill) and generating (decode). Beside each figure stands what this machine allows, "
+        "measured in the same moments: the time of the matrix products alone, or for one sequence that generates, the "
         "time to read every weight once from memory. The ratio of the two holds on busy machines, too.",
-    .examples = "  krait bench                                            # the built-in model\n"
+    .examples = "  krait bench                                   # the built-in model\n"
                 "  krait bench --shape 130m --threads 1,2\n"
-                "  krait bench -m path/to/mamba-130m-hf --prefill 512,4096 --batch 1,4,16 --json\n"
-                "  krait bench --prefill 0 --decode 0 --long 4096,1048576 # does length cost anything?\n",
+                "  krait bench -m mamba-130m-hf --prefill 512,4096 --batch 1,4,16 --json\n"
+                "  krait bench --prefill 0 --decode 0 --long 4096,1048576   # what length costs\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),
     .values_size = sizeof(bench_values),

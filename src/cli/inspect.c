@@ -328,8 +328,8 @@ const kr_command kr_command_inspect = {
     .summary = "show what is in a checkpoint, and whether it can be run",
     .synopsis = "[MODEL] [options]",
     .description =
-        "MODEL is a folder or one weights file, in any layout; without it, the built-in model. Shows the config that the\n"
-        "tensors' shapes describe, every tensor, the parameters, the size of a sequence's state, and what is odd or wrong.\n"
+        "MODEL is a folder or one weights file, in any layout; without it, the built-in model. Shows the config that the "
+        "tensors' shapes describe, every tensor, the parameters, the size of a sequence's state, and what is odd or wrong. "
         "Works on files that no model can be made of; then the exit code is 1.",
     .examples = "  krait inspect\n"
                 "  krait inspect path/to/mamba-130m-hf\n"

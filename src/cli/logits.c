@@ -203,12 +203,12 @@ static int run_logits(const void *values_)
 const kr_command kr_command_logits = {
     .name = "logits",
     .summary = "write a model's logits, hidden rows and states to a file",
-    .synopsis = "[-m MODEL] --ids 1,2,3 | --ids-file FILE | -p TEXT  -o OUT.safetensors [options]",
+    .synopsis = "[-m MODEL] --ids 1,2,3 | --ids-file FILE | -p TEXT -o OUT [options]",
     .description =
-        "Runs the ids from an empty state and writes the tensor logits [n, vocab_size], float32: row t is about the token\n"
+        "Runs the ids from an empty state and writes the tensor logits [n, vocab_size], float32: row t is about the token "
         "that follows token t. For comparing implementations, for embeddings (--hidden), and for states (--states).",
-    .examples = "  krait logits -m path/to/model --ids 1,2,3 -o out.safetensors --hidden --states\n"
-                "  krait tokenize -p 'Hello' | krait logits --ids-file - -o hello.safetensors\n",
+    .examples = "  krait logits -m path/to/model --ids 1,2,3 --hidden --states -o out.safetensors\n"
+                "  krait tokenize -p Hello | krait logits --ids-file - -o hello.safetensors\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),
     .values_size = sizeof(logits_values),

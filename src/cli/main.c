@@ -34,9 +34,9 @@ static void put_help(FILE *out)
     fputs("  help         explain a command: krait help run\n"
           "  version      the version, and what this build was made of\n\n"
           "Start here\n"
-          "  krait run -p 'It was a dark and stormy night, and the'     # a small model is built in\n"
-          "  krait run -m path/to/mamba-130m-hf -p 'Hello' --stats      # or bring a checkpoint\n\n"
-          "Exit codes: 0 done, 1 failed (stderr says why), 2 the command line is at fault, 130 interrupted.\n"
+          "  krait run -p 'It was a dark and stormy night, and the'     # a small model is inside\n"
+          "  krait run -m path/to/mamba-130m-hf -p 'Hello' --stats     # or bring a checkpoint\n\n"
+          "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong command line, 130 Ctrl-C.\n"
           "Manual: man krait, man krait-run, ...\n",
           out);
 }

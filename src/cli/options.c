@@ -8,7 +8,8 @@
 
 #include "cli/cli.h"
 
-#define HELP_COLUMN 30
+#define HELP_COLUMN 28
+#define HELP_WIDTH  80
 
 int kr_options_wrong(const kr_command *command, const char *format, ...)
 {
@@ -304,7 +305,7 @@ static void put_wrapped(FILE *out, const char *text, int column)
     int at = column;
     while (*text) {
         int length = (int)strcspn(text, " ");
-        if (at > column && at + 1 + length > 100) {
+        if (at > column && at + 1 + length > HELP_WIDTH) {
             fprintf(out, "\n%*s", column, "");
             at = column;
         } else if (at > column) {
@@ -342,8 +343,8 @@ static void put_option(const kr_option *option, FILE *out)
 
 void kr_options_help(const kr_command *command, FILE *out)
 {
-    fprintf(out, "krait %s: %s\n\nUsage: krait %s %s\n\n%s\n", command->name, command->summary, command->name, command->synopsis,
-            command->description);
+    fprintf(out, "krait %s: %s\n\nUsage: krait %s %s\n\n", command->name, command->summary, command->name, command->synopsis);
+    put_wrapped(out, command->description, 0);
     if (command->n_options && command->options[0].type != KR_OPTION_HEADING) fputs("\nOptions\n", out);
     for (size_t i = 0; i < command->n_options; i++) put_option(&command->options[i], out);
     fprintf(out, "  -h, --help%*sShow this\n", HELP_COLUMN - 12, "");

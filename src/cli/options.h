@@ -47,7 +47,7 @@ typedef struct kr_command {
     const char *name;
     const char *summary;     /* one line */
     const char *synopsis;    /* what follows "krait NAME " in the usage line */
-    const char *description; /* a paragraph or two, wrapped by hand */
+    const char *description; /* a paragraph */
     const char *examples;    /* lines of commands and comments */
     const kr_option *options;
     size_t n_options;

@@ -198,8 +198,8 @@ const kr_command kr_command_perplexity = {
     .summary = "measure how well a model predicts a text",
     .synopsis = "[-m MODEL] [-f FILE] [options]",
     .description =
-        "Reads the text as one stream through the model's state, or in windows, and prints the mean surprise per token\n"
-        "(nats, with its standard error), its exponential, and bits per byte, which compares models of different\n"
+        "Reads the text as one stream through the model's state, or in windows, and prints the mean surprise per token "
+        "(nats, with its standard error), its exponential, and bits per byte, which compares models of different "
         "vocabularies. Every token is scored but the first of the stream or window; --bos scores that one, too.",
     .examples = "  krait perplexity -f novel.txt --bos --crlf\n"
                 "  krait perplexity -m path/to/mamba-130m-hf -f wiki.txt --window 2048 --json\n",

@@ -55,7 +55,7 @@ static const kr_option options[] = {
       "Choose among the fewest whose probabilities sum to P; 1 is off" },
     { KR_OPTION_NUMBER, 0, "min-p", "P", AT(min_p), 0, 1, "0",
       "Choose among those at least P times as probable as the first; 0 is off" },
-    { KR_OPTION_COUNT, 0, "seed", "N", AT(seed), 0, 0, "0", "Same seed, same text; give another one for another text" },
+    { KR_OPTION_COUNT, 0, "seed", "N", AT(seed), 0, 0, "0", "Same seed, same text; --seed $RANDOM gives another text each time" },
 
     { KR_OPTION_HEADING, .help = "State: all that the model remembers, in a small file of fixed size" },
     { KR_OPTION_FILE, 0, "state-in", "FILE", AT(state_in), .help = "Go on from a saved state; a prompt is not needed then" },
@@ -473,14 +473,14 @@ const kr_command kr_command_run = {
     .name = "run",
     .summary = "continue a text",
     .synopsis = "[-m MODEL] [-p TEXT | -f FILE | --ids 1,2,3 | -i] [options]",
-    .description = "Prints the prompt and what the model makes of it, as it comes. Without -m a small model of English novels\n"
+    .description = "Prints the prompt and what the model makes of it, as it comes. Without -m a small model of English novels "
                    "that is part of the program is used. Ctrl-C stops; what was written stays, and --state-out is saved.",
     .examples = "  krait run -p 'It was a dark and stormy night, and the'\n"
-                "  krait run -m mamba-130m-hf -p 'The capital of France is' --greedy -n 20 --stats\n"
-                "  krait run -f chapter.txt -n 1 --state-out chapter.state     # read it once ...\n"
-                "  krait run --state-in chapter.state --seed 7                 # ... go on from it as often as you like\n"
-                "  krait run -m protmamba --ids 0 --greedy -n 60               # a model without a tokenizer\n"
-                "  krait run -i --temp 1                                       # write together\n",
+                "  krait run -m mamba-130m-hf -p 'The capital of France is' --greedy --stats\n"
+                "  krait run -f chapter.txt -n 1 --state-out chapter.state  # read it once ...\n"
+                "  krait run --state-in chapter.state --seed 7              # ... go on, often\n"
+                "  krait run -m protmamba --ids 0 --greedy -n 60            # without a tokenizer\n"
+                "  krait run -i --temp 1                                    # write together\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),
     .values_size = sizeof(kr_run_values),

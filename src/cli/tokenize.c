@@ -246,8 +246,8 @@ const kr_command kr_command_tokenize = {
     .summary = "turn text into token ids and back",
     .synopsis = "[-m MODEL | --tokenizer FILE] [-p TEXT | -f FILE] [options]",
     .description =
-        "Prints the ids of a text, every byte of it, separated by spaces. Without -m and --tokenizer it is the built-in\n"
-        "model's tokenizer. Bytes that are no UTF-8 are encoded one by one, so that --decode gives them back.\n"
+        "Prints the ids of a text, every byte of it, separated by spaces. Without -m and --tokenizer it is the built-in "
+        "model's tokenizer. Bytes that are no UTF-8 are encoded one by one, so that --decode gives them back. "
         "With --jsonl a bad line is answered by {\"error\": ...}, the others go on, and the exit code is 1.",
     .examples = "  krait tokenize -p 'Hello, world'\n"
                 "  krait tokenize -m path/to/mamba-130m-hf < novel.txt > novel.ids\n"
