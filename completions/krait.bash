@@ -1,0 +1,64 @@
+# bash completion for krait
+
+_krait() {
+    local word=$2 previous=$3 command=${COMP_WORDS[1]} options
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity bench help version" -- "$word")
+        return
+    fi
+    case $command in
+    run)
+        options="-m --model --tokenizer -p --prompt -f --file --ids --bos -i --interactive --before --after -n
+            --tokens --stop --stop-id --ignore-eos --logit-bias --repeat-penalty --frequency-penalty
+            --presence-penalty --penalty-window --temp --greedy --top-k --top-p --min-p --seed --state-in
+            --state-out --no-echo --json --logprobs --stats -t --threads --isa --chunk -h --help"
+        ;;
+    inspect)
+        options="-m --model --check-values --no-check-values --json -h --help"
+        ;;
+    tokenize)
+        options="-m --model --tokenizer -p --prompt -f --file -d --decode --jsonl --no-special --skip-special -h
+            --help"
+        ;;
+    logits)
+        options="-m --model --ids --ids-file -p --prompt --tokenizer -o --out --hidden --states --json -t
+            --threads --isa --chunk -h --help"
+        ;;
+    perplexity)
+        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --json -t --threads --isa
+            --chunk -h --help"
+        ;;
+    bench)
+        options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --isa --chunk --json
+            -h --help"
+        ;;
+    help)
+        options="run inspect tokenize logits perplexity bench"
+        ;;
+    *) return ;;
+    esac
+    case $previous in
+    -m | --model | --tokenizer | -f | --file | --ids-file | -o | --out | --state-in | --state-out)
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+        ;;
+    --isa) options="auto plain avx2 avx512 neon" ;;
+    --shape) options="130m 370m 790m 1.4b 2.8b" ;;
+    -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
+        --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
+        --threads | --chunk | --window | --prefill | --decode | --batch | --long | --rounds)
+        # A value to type; --decode of tokenize takes none.
+        [[ $command == tokenize && $previous == --decode ]] || return
+        ;;
+    esac
+    if [[ $command == inspect && $word != -* ]]; then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+}
+
+complete -F _krait krait

@@ -1,0 +1,132 @@
+#compdef krait
+# zsh completion for krait
+
+_krait() {
+    local -a commands
+    commands=(
+        'run:continue a text'
+        'inspect:show what is in a checkpoint, and whether it can be run'
+        'tokenize:turn text into token ids and back'
+        'logits:write logits, hidden rows and states to a file'
+        'perplexity:measure how well a model predicts a text'
+        'bench:measure speed beside the bound of the machine'
+        'help:explain a command'
+        'version:print the version'
+    )
+    if ((CURRENT == 2)); then
+        _describe command commands
+        return
+    fi
+    local command=$words[2]
+    shift words
+    ((CURRENT--))
+    case $command in
+    run)
+        _arguments \
+            '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '(-p --prompt)'{-p,--prompt}'[text to continue]:text: ' \
+            '(-f --file)'{-f,--file}'[continue the text in a file]:file:_files' \
+            '*--ids[continue token ids]:1,2,3: ' \
+            '--bos[put the beginning-of-text token first]' \
+            '(-i --interactive)'{-i,--interactive}'[a conversation, line by line]' \
+            '--before[with -i, put before each line]:text: ' \
+            '--after[with -i, put behind each line]:text: ' \
+            '(-n --tokens)'{-n,--tokens}'[generate at most N tokens]:n: ' \
+            '*--stop[stop before this text]:text: ' \
+            '*--stop-id[stop at this token]:id: ' \
+            '--ignore-eos[go on past the end-of-text token]' \
+            '*--logit-bias[add to the logit of a token]:id and bias: ' \
+            '--repeat-penalty[divide positive logits of tokens seen before by X]:x: ' \
+            '--frequency-penalty[subtract X from the logit of a token for each time it was seen]:x: ' \
+            '--presence-penalty[subtract X once from the logit of each token seen]:x: ' \
+            '--penalty-window[how many of the last tokens count as seen]:n: ' \
+            '--temp[temperature, 0 is greedy]:t: ' \
+            '--greedy[always the most probable token]' \
+            '--top-k[choose among the K most probable]:k: ' \
+            '--top-p[choose among the fewest whose probabilities sum to P]:p: ' \
+            '--min-p[choose among those at least P times as probable as the first]:p: ' \
+            '--seed[same seed, same text]:n: ' \
+            '--state-in[go on from a saved state]:file:_files' \
+            '--state-out[save the state at the end]:file:_files' \
+            '--no-echo[do not repeat the prompt before its continuation]' \
+            '--json[one JSON object]' \
+            '--logprobs[with --json, log-probabilities]' \
+            '--stats[rates and memory on stderr]' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 neon)' \
+            '--chunk[tokens of a long input that are processed at a time]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    inspect)
+        _arguments \
+            '(-m --model)'{-m,--model}'[the same as the argument MODEL]:file:_files' \
+            '--check-values[look for NaN and infinite weights however large the checkpoint is]' \
+            '--no-check-values[do not look for them]' \
+            '--json[one JSON object]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':model:_files'
+        ;;
+    tokenize)
+        _arguments \
+            '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '(-p --prompt)'{-p,--prompt}'[the text]:text: ' \
+            '(-f --file)'{-f,--file}'[read it from a file]:file:_files' \
+            '(-d --decode)'{-d,--decode}'[ids in, text out]' \
+            '--jsonl[a JSON object per line]' \
+            '--no-special[read special tokens as ordinary text]' \
+            '--skip-special[with --decode, leave special tokens out]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    logits)
+        _arguments \
+            '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
+            '*--ids[the token ids]:1,2,3: ' \
+            '--ids-file[the token ids from a file]:file:_files' \
+            '(-p --prompt)'{-p,--prompt}'[the ids of a text]:text: ' \
+            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '(-o --out)'{-o,--out}'[the safetensors file to write]:file:_files' \
+            '--hidden[also the residual stream after each layer]' \
+            '--states[also the states after the last token]' \
+            '--json[say what was written as one JSON object on stdout]' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 neon)' \
+            '--chunk[tokens of a long input that are processed at a time]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    perplexity)
+        _arguments \
+            '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '(-f --file)'{-f,--file}'[the text]:file:_files' \
+            '--ids-file[token ids instead of text]:file:_files' \
+            '--window[score windows of N tokens]:n: ' \
+            '--bos[put the beginning-of-text token in front]' \
+            '--crlf[read line ends CR LF as LF]' \
+            '--json[one JSON object]' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 neon)' \
+            '--chunk[tokens of a long input that are processed at a time]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    bench)
+        _arguments \
+            '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
+            '--shape[random weights of a published shape instead of a checkpoint]:shape:(130m 370m 790m 1.4b 2.8b)' \
+            '--prefill[lengths of prompts to read]:n,...: ' \
+            '--decode[tokens to generate]:n,...: ' \
+            '--batch[sequences that generate at a time]:b,...: ' \
+            '(-t --threads)'{-t,--threads}'[numbers of threads]:n,...: ' \
+            '--long[time per token and memory at these positions]:n,...: ' \
+            '--rounds[work and bound take turns so many times]:n: ' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 neon)' \
+            '--chunk[tokens of a long input that are processed at a time]:n: ' \
+            '--json[one JSON object]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    help) _describe command commands ;;
+    esac
+}
+
+_krait "$@"
