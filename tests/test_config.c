@@ -129,7 +129,11 @@ static kr_tensor *named(kr_tensor *tensors, size_t n, const char *name)
     return NULL;
 }
 
-static void remove_D(kr_tensor *tensors, size_t *n) { *named(tensors, *n, "backbone.layers.1.mixer.D") = tensors[--*n]; }
+static void remove_D(kr_tensor *tensors, size_t *n)
+{
+    *named(tensors, *n, "backbone.layers.1.mixer.D") = tensors[*n - 1];
+    --*n;
+}
 static void turn_x_proj(kr_tensor *tensors, size_t *n)
 {
     kr_tensor *tensor = named(tensors, *n, "backbone.layers.2.mixer.x_proj.weight");
