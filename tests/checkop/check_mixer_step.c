@@ -35,7 +35,9 @@ static void close_to(check *c, const char *what, kr_view found, kr_view expected
 {
     double largest = 0;
     for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < columns; i++) largest = fmax(largest, fabs((double)expected.data[r * expected.stride + i]));
+        for (size_t i = 0; i < columns; i++)
+            if (fabs((double)expected.data[r * expected.stride + i]) > largest)
+                largest = fabs((double)expected.data[r * expected.stride + i]);
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < columns; i++)
             check_close(c, what, r * columns + i, found.data[r * found.stride + i], expected.data[r * expected.stride + i],
