@@ -36,6 +36,9 @@ VEC_INLINE void vec_store_n(float *p, vec x, size_t n)
         _mm256_maskstore_ps(p, vec_mask(n), x);
 }
 
+/* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
+VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+x"(*a)); }
+
 VEC_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 VEC_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 VEC_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
@@ -60,6 +63,15 @@ VEC_INLINE float vec_sum(vec a)
     __m128 c = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     c = _mm_add_ps(c, _mm_movehl_ps(c, c));
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+/* vec_sum() of four at once: sums[0..3]. */
+VEC_INLINE void vec_sum4(float *sums, vec a, vec b, vec c, vec d)
+{
+    __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    __m256 s = _mm256_add_ps(_mm256_unpacklo_ps(ab, cd), _mm256_unpackhi_ps(ab, cd)); /* a c a c | b d b d */
+    s = _mm256_add_ps(s, _mm256_permute_ps(s, 0x4E));
+    _mm_storeu_ps(sums, _mm_unpacklo_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 /* The largest lane; unspecified if there are NaNs. */
 VEC_INLINE float vec_max_lane(vec a)

@@ -24,6 +24,9 @@ VEC_INLINE __mmask16 vec_mask(size_t n) { return (__mmask16)((1u << n) - 1); }
 VEC_INLINE vec vec_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(vec_mask(n), p); }
 VEC_INLINE void vec_store_n(float *p, vec x, size_t n) { _mm512_mask_storeu_ps(p, vec_mask(n), x); }
 
+/* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
+VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+v"(*a)); }
+
 VEC_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 VEC_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 VEC_INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
@@ -51,6 +54,17 @@ VEC_INLINE float vec_sum(vec a)
     __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
     c = _mm_add_ps(c, _mm_movehl_ps(c, c));
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+/* vec_sum() of four at once: sums[0..3]. */
+VEC_INLINE void vec_sum4(float *sums, vec a, vec b, vec c, vec d)
+{
+    __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+    __m512 s =
+        _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD)); /* a lane of 128 bits each */
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4E));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xB1));
+    _mm_storeu_ps(sums, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
 }
 
 #endif

@@ -40,6 +40,9 @@ VEC_INLINE void vec_store_n(float *p, vec x, size_t n)
     if (n > 2) vst1q_lane_f32(p + 2, x, 2);
 }
 
+/* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
+VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+w"(*a)); }
+
 VEC_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
 VEC_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
 VEC_INLINE vec vec_mul(vec a, vec b) { return vmulq_f32(a, b); }
@@ -63,6 +66,13 @@ VEC_INLINE float vec_sum(vec a)
 {
     float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
+}
+/* vec_sum() of four at once: sums[0..3]. */
+VEC_INLINE void vec_sum4(float *sums, vec a, vec b, vec c, vec d)
+{
+    vec ab = vaddq_f32(vzip1q_f32(a, b), vzip2q_f32(a, b)), cd = vaddq_f32(vzip1q_f32(c, d), vzip2q_f32(c, d));
+    vec first = vcombine_f32(vget_low_f32(ab), vget_low_f32(cd)), second = vcombine_f32(vget_high_f32(ab), vget_high_f32(cd));
+    vst1q_f32(sums, vaddq_f32(first, second));
 }
 /* The largest lane; unspecified if there are NaNs. */
 VEC_INLINE float vec_max_lane(vec a) { return vmaxvq_f32(a); }
