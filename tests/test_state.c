@@ -178,9 +178,9 @@ static void altered_tensors_are_named(void **unused)
     memcpy(config, text->string, text->length);
     const char *changed = path_of("changed.safetensors");
     for (int c = 0; c < 3; c++) {
-        const char *metadata[][2] = { { "krait.state", "1" },
-                                      { "krait.config", config },
-                                      { "krait.tokens", c == 0 ? "-3" : "3" } };
+        const char *const metadata[][2] = { { "krait.state", "1" },
+                                            { "krait.config", config },
+                                            { "krait.tokens", c == 0 ? "-3" : "3" } };
         kr_tensor *tensors = malloc(read.n_tensors * sizeof *tensors);
         memcpy(tensors, read.tensors, read.n_tensors * sizeof *tensors);
         if (c == 1) {
