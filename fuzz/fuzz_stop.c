@@ -1,12 +1,10 @@
 /* Stop strings against a naive search: the input's first byte says how many there are, each is a length byte and that many bytes
  * mapped to a small alphabet, so that they overlap; the rest is the text, whose high bits cut it into pieces. */
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "generate/stop.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX_STOPS = 4, MAX_STOP = 8, MAX_TEXT = 512 };
 

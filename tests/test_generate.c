@@ -26,7 +26,7 @@
 
 enum { VOCAB = 12, EOS = 11, STEP = 4 };
 
-static const int32_t *script;
+static int32_t script[16];
 static krait_model model = { .config = { .vocab_size = VOCAB, .eos_id = EOS } };
 static krait_session session = { .memory.max_tokens = STEP };
 
@@ -149,7 +149,8 @@ static int reset(void **unused)
     return 0;
 }
 
-#define IDS(...) ((const int32_t[]){ __VA_ARGS__ })
+#define IDS(...)    ((const int32_t[]){ __VA_ARGS__ })
+#define SCRIPT(...) memcpy(script, IDS(__VA_ARGS__), sizeof IDS(__VA_ARGS__))
 #define STOPS(...) \
     .stop = ((const char *const[]){ __VA_ARGS__ }), .n_stop = sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *)
 #define OPTIONS(...) ((krait_generate_options){ __VA_ARGS__ })
@@ -157,7 +158,7 @@ static int reset(void **unused)
 static void draws_until_max_tokens(void **unused)
 {
     (void)unused;
-    script = IDS(-1, -1, 0, 1, 2, 3);
+    SCRIPT(-1, -1, 0, 1, 2, 3);
     assert_int_equal(call(tokenizer, IDS(5, 6), 2, OPTIONS(.max_tokens = 3)), KRAIT_OK);
     assert_string_equal(shown, "0:a|1:b|2:ab|");
     assert_int_equal(result.finish, KRAIT_FINISH_LENGTH);
@@ -175,7 +176,7 @@ static void draws_until_max_tokens(void **unused)
 static void ends_at_eos(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, EOS, 1);
+    SCRIPT(-1, 0, EOS, 1);
     assert_int_equal(call(tokenizer, IDS(5), 1, OPTIONS(.keep_special = true)), KRAIT_OK);
     assert_string_equal(shown, "0:a|11:|");
     assert_int_equal(result.finish, KRAIT_FINISH_EOS);
@@ -193,7 +194,7 @@ static void ends_at_eos(void **unused)
 static void ends_at_stop_ids(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, 6, 1);
+    SCRIPT(-1, 0, 6, 1);
     assert_int_equal(call(tokenizer, IDS(5), 1, OPTIONS(.stop_ids = IDS(3, 6), .n_stop_ids = 2)), KRAIT_OK);
     assert_string_equal(shown, "0:a|6:|");
     assert_int_equal(result.finish, KRAIT_FINISH_STOP_ID);
@@ -203,7 +204,7 @@ static void ends_at_stop_ids(void **unused)
 static void ends_at_stop_strings_across_tokens(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, 5, 6, 1);
+    SCRIPT(-1, 0, 5, 6, 1);
     assert_int_equal(call(tokenizer, IDS(2), 1, OPTIONS(STOPS("x", "stop"))), KRAIT_OK);
     assert_string_equal(shown, "0:a|5: |6:|");
     assert_int_equal(result.finish, KRAIT_FINISH_STOP_STRING);
@@ -220,7 +221,7 @@ static void ends_at_stop_strings_across_tokens(void **unused)
     assert_int_equal(result.finish, KRAIT_FINISH_STOP_STRING);
     /* the prompt's end does not count */
     reset(NULL);
-    script = IDS(-1, 6, 1);
+    SCRIPT(-1, 6, 1);
     assert_int_equal(call(tokenizer, IDS(5), 1, OPTIONS(STOPS("stop"), .max_tokens = 2)), KRAIT_OK);
     assert_string_equal(shown, "6:top|1:b|");
 }
@@ -228,7 +229,7 @@ static void ends_at_stop_strings_across_tokens(void **unused)
 static void held_back_text_comes_at_the_end(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, 5, EOS);
+    SCRIPT(-1, 0, 5, EOS);
     assert_int_equal(call(tokenizer, IDS(2), 1, OPTIONS(STOPS("stop"))), KRAIT_OK);
     assert_string_equal(shown, "0:a|5: |11:|-1:s|");
     assert_int_equal(result.finish, KRAIT_FINISH_EOS);
@@ -237,7 +238,7 @@ static void held_back_text_comes_at_the_end(void **unused)
     assert_string_equal(shown, "0:a|5: |-1:s|");
     /* a character that stayed unfinished */
     reset(NULL);
-    script = IDS(-1, 0, 8, EOS);
+    SCRIPT(-1, 0, 8, EOS);
     assert_int_equal(call(tokenizer, IDS(2), 1, OPTIONS(0)), KRAIT_OK);
     assert_string_equal(shown, "0:a|8:|11:|-1:\xef\xbf\xbd|");
     reset(NULL);
@@ -253,7 +254,7 @@ static void held_back_text_comes_at_the_end(void **unused)
 static void callback_stops(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, 5, 1, 1);
+    SCRIPT(-1, 0, 5, 1, 1);
     refuse_at = 2;
     assert_int_equal(call(tokenizer, IDS(2), 1, OPTIONS(STOPS("stop"))), KRAIT_OK);
     assert_string_equal(shown, "0:a|5: |"); /* nothing after false, not even what was held back */
@@ -265,7 +266,7 @@ static void callback_stops(void **unused)
 static void no_tokenizer_no_text(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 9, 10, 7);
+    SCRIPT(-1, 9, 10, 7);
     assert_int_equal(call(NULL, IDS(2), 1, OPTIONS(.max_tokens = 3)), KRAIT_OK);
     assert_string_equal(shown, "9:-|10:-|7:-|");
     assert_int_equal(call(NULL, IDS(2), 1, OPTIONS(STOPS("a"))), KRAIT_ERROR_ARGUMENT);
@@ -275,7 +276,7 @@ static void no_tokenizer_no_text(void **unused)
 static void ids_without_a_token_are_never_drawn(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 9, 10, 7);
+    SCRIPT(-1, 9, 10, 7);
     krait_logit_bias bias[] = { { 9, 100 }, { 4, 1 } };
     assert_int_equal(call(tokenizer, IDS(2), 1, OPTIONS(.max_tokens = 3, .sampling = { .logit_bias = bias, .n_logit_bias = 2 })),
                      KRAIT_OK);
@@ -286,7 +287,7 @@ static void logprobs_are_those_of_the_model(void **unused)
 {
     (void)unused;
     const float expected = 3 - logf(expf(3) + VOCAB - 1);
-    script = IDS(-1, 0, 1);
+    SCRIPT(-1, 0, 1);
     const krait_sampling odd = { .temperature = 3, .top_k = 1, .repetition_penalty = 1.1f };
     assert_int_equal(call(tokenizer, IDS(2), 1, OPTIONS(.max_tokens = 1, .logprobs = true, .sampling = odd)), KRAIT_OK);
     assert_true(fabsf(last_logprob - expected) < 1e-5f);
@@ -298,7 +299,7 @@ static void logprobs_are_those_of_the_model(void **unused)
 static void history_begins_with_the_prompt(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, 0, 0, 0);
+    SCRIPT(-1, 0, 0, 0, 0);
     assert_int_equal(call(tokenizer, IDS(0), 1, OPTIONS(.max_tokens = 3, .sampling = { .presence_penalty = 5 })), KRAIT_OK);
     assert_string_equal(shown, "1:b|2:ab|3:\n|");
 }
@@ -318,7 +319,7 @@ static void prompt_is_read_in_steps(void **unused)
 {
     (void)unused;
     *heard = '\0';
-    script = IDS(0, 0, 0, 0, 0, 0, 0, 0, 0, EOS);
+    SCRIPT(0, 0, 0, 0, 0, 0, 0, 0, 0, EOS);
     assert_int_equal(call(tokenizer, IDS(0, 1, 2, 3, 4, 5, 6, 7, 8), 9, OPTIONS(.progress = { hear, NULL })), KRAIT_OK);
     assert_string_equal(runs, "0 1 2 3 none;4 5 6 7 none;8 last;11 none;");
     assert_string_equal(heard, "4/9 8/9 9/9 ");
@@ -372,7 +373,7 @@ static void bad_arguments_are_refused_before_anything_runs(void **unused)
 static void options_and_result_may_be_null(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, EOS);
+    SCRIPT(-1, 0, EOS);
     assert_int_equal(generate(&session, &state, tokenizer, IDS(0), 1, NULL, NULL, &error), KRAIT_OK);
     assert_int_equal(state.tokens, 3);
 }
@@ -380,7 +381,7 @@ static void options_and_result_may_be_null(void **unused)
 static void failures_are_passed_on(void **unused)
 {
     (void)unused;
-    script = IDS(-1, 0, 5, EOS);
+    SCRIPT(-1, 0, 5, EOS);
     for (fail_at = 1; fail_at <= 4; fail_at++) {
         state.tokens = 0;
         assert_int_equal(call(tokenizer, IDS(0), 1, OPTIONS(STOPS("stop"))), KRAIT_ERROR_MEMORY);

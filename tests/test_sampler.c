@@ -146,6 +146,23 @@ static void filters_combine_in_order(void **state)
     check(OPTIONS(.temperature = 0.5f, .min_p = 0.3f), NULL, 0, LIST({ 1, 1 }));
 }
 
+static void the_worked_example_of_the_documentation_holds(void **state)
+{
+    (void)state;
+    const krait_logit_bias bias = { 4, 1 };
+    krait_sampler *sampler = create(5, OPTIONS(.temperature = 0.8f, .top_k = 4, .top_p = 0.85f, .min_p = 0.3f,
+                                               .repetition_penalty = 1.25f, .logit_bias = &bias, .n_logit_bias = 1));
+    krait_candidate found[5];
+    size_t n;
+    assert_int_equal(krait_sampler_accept(sampler, 0, NULL), KRAIT_OK);
+    assert_int_equal(krait_sampler_distribution(sampler, (float[]){ 2, 1.5f, 0.5f, 0.5f, -1 }, found, &n, NULL), KRAIT_OK);
+    krait_sampler_free(sampler);
+    assert_int_equal(n, 2);
+    assert_int_equal(found[0].id, 0);
+    assert_int_equal(found[1].id, 1);
+    assert_true(fabsf(found[0].probability - 0.531f) < 5e-4f && fabsf(found[1].probability - 0.469f) < 5e-4f);
+}
+
 static void bias_comes_first(void **state)
 {
     (void)state;
@@ -541,6 +558,7 @@ int main(void)
         cmocka_unit_test(top_p_alone_is_not_greedy),
         cmocka_unit_test(min_p_keeps_a_share_of_the_most_probable),
         cmocka_unit_test(filters_combine_in_order),
+        cmocka_unit_test(the_worked_example_of_the_documentation_holds),
         cmocka_unit_test(bias_comes_first),
         cmocka_unit_test(repetition_penalty_acts_once_per_token),
         cmocka_unit_test(frequency_counts_and_presence_does_not),

@@ -66,6 +66,7 @@ static void repeated_prefixes_are_found(void **state)
     CHECK(("aab"), ("aaab"), 0, "a|");
     CHECK(("aab"), ("a", "a", "a", "b"), 0, "||a||");
     CHECK(("abababc"), ("ababab", "ababc"), 0, "|abab|");
+    CHECK(("\nUser:"), ("Yes", ".", "\n", "\n", "User", ":", " and"), 0, "Yes|.||\n|||"); /* as in docs/GENERATION.md */
     CHECK(("\n\n"), ("a\n", "b\n", "\n"), 0, "a|\nb||");
 }
 
