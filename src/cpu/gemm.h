@@ -1,17 +1,16 @@
-/* Large matrix products: a library's (gemm_onednn.c) or plain C (gemm_plain.c); the build picks one. */
+/* Large matrix products by a library (gemm_onednn.c), or by none (gemm_plain.c): the build picks one. */
 #ifndef KR_CPU_GEMM_H
 #define KR_CPU_GEMM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* y[m, n] (+)= x[m, k] @ w[n, k]^T, rows ldx, ldw, ldy elements apart, on `threads` threads. */
-void kr_gemm(int threads, size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, size_t ldw, bool add,
-             float *y, size_t ldy);
+/* The library makes and keeps code for every m: pass multiples of this, lest its memory grow. */
+#define KR_GEMM_M 64
 
-/* The same on the caller's thread, each output summed in the order of k: what kr_gemm is tested against, and does when the
- * library fails (matvec.c). */
-void kr_gemm_reference(size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, size_t ldw, bool add, float *y,
-                       size_t ldy);
+/* y[m, n] (+)= x[m, k] @ w[n, k]^T, rows ldx, ldw, ldy elements apart, on `threads` threads. False if there is no library or it
+ * failed, which happens when memory runs out: y is then as it was, and linear.c does the work with its own kernels. */
+bool kr_gemm(int threads, size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, size_t ldw, bool add,
+             float *y, size_t ldy);
 
 #endif

@@ -3,8 +3,8 @@
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
 
-/* Up to so many tokens our kernel is faster than the library's (bench/bench_linear.c). */
-enum { MATVEC_MAX_TOKENS = 32 };
+/* Up to so many tokens our kernels are faster than the library's (bench/bench_linear.c). */
+enum { MATVEC_MAX_TOKENS = 64 };
 
 typedef struct matvec_job {
     const kr_linear *op;
@@ -20,28 +20,46 @@ static void matvec_share(void *context, int thread, int n_threads)
     if (begin < end) job->matvec(job->op, begin, end);
 }
 
-static void fill_bias_share(void *context, int thread, int n_threads)
+static void add_bias_share(void *context, int thread, int n_threads)
 {
     const kr_linear *op = context;
     size_t begin, end;
     kr_share(op->n_tokens, 1, thread, n_threads, &begin, &end);
     for (size_t t = begin; t < end; t++) {
         float *y = op->y.data + t * op->y.stride;
-        for (size_t j = 0; j < op->weight.rows; j++) y[j] = op->add ? y[j] + op->bias[j] : op->bias[j];
+        for (size_t j = 0; j < op->weight.rows; j++) y[j] += op->bias[j];
     }
+}
+
+static void run_matvec(const kr_exec *exec, const kr_linear *op)
+{
+    matvec_job job = { op, kr_cpu_kernels_of(exec->device->isa)->matvec };
+    kr_parallel(exec->threads, matvec_share, &job);
+}
+
+static bool run_gemm(const kr_exec *exec, const kr_linear *op)
+{
+    size_t rows = op->weight.rows, columns = op->weight.columns;
+    if (!kr_gemm(exec->threads, op->n_tokens, rows, columns, op->x.data, op->x.stride, op->weight.data, columns, op->add,
+                 op->y.data, op->y.stride))
+        return false;
+    if (op->bias) kr_parallel(exec->threads, add_bias_share, (void *)op);
+    return true;
 }
 
 void kr_cpu_linear(const kr_exec *exec, const kr_linear *op)
 {
-    krait_isa isa = exec->device->isa;
-    if (isa == KRAIT_ISA_PLAIN || op->n_tokens <= MATVEC_MAX_TOKENS) {
-        matvec_job job = { op, kr_cpu_kernels_of(isa)->matvec };
-        kr_parallel(exec->threads, matvec_share, &job);
-        return;
+    kr_linear rest = *op;
+    if (exec->device->isa != KRAIT_ISA_PLAIN && op->n_tokens > MATVEC_MAX_TOKENS) {
+        kr_linear most = *op;
+        most.n_tokens -= most.n_tokens % KR_GEMM_M;
+        if (run_gemm(exec, &most)) {
+            rest.n_tokens -= most.n_tokens;
+            rest.x.data += most.n_tokens * op->x.stride;
+            rest.y.data += most.n_tokens * op->y.stride;
+        }
     }
-    if (op->bias) kr_parallel(exec->threads, fill_bias_share, (void *)op);
-    kr_gemm(exec->threads, op->n_tokens, op->weight.rows, op->weight.columns, op->x.data, op->x.stride, op->weight.data,
-            op->weight.columns, op->add || op->bias, op->y.data, op->y.stride);
+    if (rest.n_tokens > 0) run_matvec(exec, &rest);
 }
 
 size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns)

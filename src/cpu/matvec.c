@@ -1,5 +1,4 @@
 /* The reference of matrix products. */
-#include "cpu/gemm.h"
 #include "cpu/kernels.h"
 
 /* Sixteen partial sums, then their sum: a fixed order that a compiler may still vectorise, and a smaller error than one sum. */
@@ -24,15 +23,5 @@ void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end)
             float sum = dot(op->x.data + t * op->x.stride, op->weight.data + j * K, K);
             if (op->bias) sum += op->bias[j];
             *y = op->add ? *y + sum : sum;
-        }
-}
-
-void kr_gemm_reference(size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, size_t ldw, bool add, float *y,
-                       size_t ldy)
-{
-    for (size_t j = 0; j < n; j++)
-        for (size_t t = 0; t < m; t++) {
-            float sum = dot(x + t * ldx, w + j * ldw, k);
-            y[t * ldy + j] = add ? y[t * ldy + j] + sum : sum;
         }
 }
