@@ -32,6 +32,17 @@ if command -v pkg-config >/dev/null; then
     # shellcheck disable=SC2046 # words on purpose
     "$cc" "$folder/consumer.c" -o "$folder/shared" $(pkg-config --cflags --libs krait)
     expect "pkg-config" "$(LD_LIBRARY_PATH=$libdir "$folder/shared")"
+    # The example, as its first lines say; a build without text has no tokenizer to run it with.
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    # shellcheck disable=SC2046
+    "$cc" -Wall -Wextra -Werror "$root/examples/embed.c" -o "$folder/embed" $(pkg-config --cflags --libs krait)
+    if text=$(LD_LIBRARY_PATH=$libdir "$folder/embed" "$root/models/text-small" "It was a dark and stormy night" 2>"$folder/log"); then
+        [ "${#text}" -gt 20 ] || { echo "examples/embed.c: found \"$text\""; exit 1; }
+        echo "examples/embed.c: ok"
+    else
+        grep -q "this build has no tokenizers" "$folder/log" || { cat "$folder/log"; exit 1; }
+        echo "examples/embed.c: built; this build has no text"
+    fi
     # shellcheck disable=SC2046
     "$cc" "$folder/consumer.c" -o "$folder/static" $(pkg-config --cflags krait) "$libdir/libkrait.a" \
         $(pkg-config --libs --static krait | sed 's/-lkrait//')
