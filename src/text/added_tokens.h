@@ -26,7 +26,8 @@ typedef struct kr_added_match {
 
 /* Finds the first occurrence in text[from..length), leftmost and then longest. White space in front of an lstrip token is taken
  * along as far as `from`, the end of the occurrence before. A special token is passed over when no_special, and so is a
- * single_word inside a word: what they cover is not searched again. False: there are no more. */
+ * single_word inside a word: what they cover is not searched again. Nor is the white space that an rstrip token takes along (where
+ * Hugging Face encodes added tokens made of white space a second time). False: there are no more. */
 bool kr_added_tokens_next(const kr_added_tokens *added, const char *text, size_t length, size_t from, bool no_special,
                           kr_added_match *match);
 

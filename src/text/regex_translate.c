@@ -9,8 +9,11 @@
 #define NOT_SPACE                                                                                                      \
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}" \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{d7ff}\\x{e000}-\\x{10ffff}"
-/* Letters, marks, numbers and connecting punctuation, and the circled and squared letters, which Unicode calls alphabetic. */
-#define WORD "\\p{L}\\p{M}\\p{N}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+/* Letters, marks, decimal and letter-like numbers, connecting punctuation, and the circled and squared letters, which Unicode calls
+ * alphabetic. */
+#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+/* Outside a class, Oniguruma adds the other digits and the fractions of Latin-1. */
+#define WORD_ALONE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 typedef struct translator {
     kr_buffer *out;
@@ -61,8 +64,8 @@ static krait_status translate_escape(translator *t)
     switch (peek(t, 1)) {
     case 's': return replace(t, 2, inside ? SPACE : "[" SPACE "]");
     case 'S': return replace(t, 2, inside ? NOT_SPACE : "[^" SPACE "]");
-    case 'w': return replace(t, 2, inside ? WORD : "[" WORD "]");
-    case 'W': return inside ? refuse(t, "\\W in a class") : replace(t, 2, "[^" WORD "]");
+    case 'w': return replace(t, 2, inside ? WORD : "[" WORD_ALONE "]");
+    case 'W': return inside ? refuse(t, "\\W in a class") : replace(t, 2, "[^" WORD_ALONE "]");
     case 'h': return refuse(t, "\\h");
     case 'H': return refuse(t, "\\H");
     case 'B': return refuse(t, "\\B");
