@@ -371,13 +371,15 @@ static krait_status read_prompt(const kr_run_values *values, char **owned, const
     return KRAIT_OK;
 }
 
-static krait_status open_all(kr_run *run, krait_error *error)
+static krait_status open_all(kr_run *run, bool has_text, krait_error *error)
 {
     const kr_run_values *values = run->values;
     double began = kr_now();
     kr_progress_begin(&run->progress, &kr_command_run, NULL);
     krait_status status = kr_model_source_open(&run->source, &values->choice, &run->progress, error);
     if (!status && !run->by_ids) status = kr_model_source_open_tokenizer(&run->source, &values->choice, error);
+    /* Where no text goes in, a state or --bos, ids come out of a model without a tokenizer. */
+    if (!status && !has_text && !values->stop.n && !run->source.tokenizer) run->by_ids = true;
     if (!status && !run->by_ids) status = kr_model_source_need_tokenizer(&run->source, error);
     if (status) return status;
     status = values->state_in ? krait_state_load(&run->state, run->source.model, values->state_in, error)
@@ -418,7 +420,7 @@ static int run_all(kr_run *run)
     int code = KR_EXIT_OK;
     krait_status status = read_prompt(values, &owned, &text, &length, &error);
     if (!status && values->state_out) status = kr_output_check(values->state_out, &error);
-    if (!status) status = open_all(run, &error);
+    if (!status) status = open_all(run, text || values->interactive, &error);
     if (!status && values->interactive)
         code = kr_run_interactive(run, text, length);
     else if (!status)
