@@ -18,7 +18,7 @@ static int open_tiny(void **unused)
 {
     (void)unused;
     assert_ok(krait_model_load(&model, KRAIT_TEST_DATA "/models/tiny", NULL, &error));
-    assert_ok(krait_session_create(&session, model, &(krait_session_options){ .chunk_tokens = 300 }, &error));
+    assert_ok(krait_session_create(&session, model, &(krait_session_options){ .threads = 1, .chunk_tokens = 300 }, &error));
     unsigned seed = 1;
     for (size_t i = 0; i < N; i++) {
         seed = seed * 1664525u + 1013904223u;
@@ -101,6 +101,7 @@ static void windows_and_streams_match_sums_by_hand(void **unused)
     for (size_t w = 0; w < sizeof windows / sizeof *windows; w++)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
             size_t n = lengths[l], window = windows[w] ? windows[w] : n, count = 0;
+            if (window < 7 && n > 100) continue; /* only slow */
             double sum = 0, squares = 0;
             for (size_t at = 0; at < n; at += window)
                 add_window(tokens + at, n - at < window ? n - at : window, &sum, &squares, &count);
