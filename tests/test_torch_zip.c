@@ -1,13 +1,7 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fixture.h"
 #include "formats/pickle.h"
 #include "formats/torch_zip.h"
 #include "formats/zip.h"
@@ -615,16 +609,10 @@ static void reads_the_original_layout(void **state)
 static void reads_protmamba(void **state)
 {
     (void)state;
-    const char *data = getenv("KRAIT_DATA");
-    if (!data) {
-        if (getenv("CI")) fail_msg("KRAIT_DATA is not set");
-        print_message("skipped: KRAIT_DATA is not set\n");
-        skip();
-    }
-    char path[1024];
-    snprintf(path, sizeof path, "%s/checkpoints/protmamba/pytorch_model.bin", data);
+    NEEDS_BIG_DATA(path, "checkpoints/protmamba/pytorch_model.bin");
     opened o;
     open_real(&o, path);
+    free(path);
     assert_int_equal(o.n, 83);
     assert_int_equal(find(&o, "backbone.embedding.weight")->shape[0], 40);
     assert_ptr_equal(find(&o, "backbone.embedding.weight")->data, find(&o, "lm_head.weight")->data);
