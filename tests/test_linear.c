@@ -1,0 +1,182 @@
+/* kr_linear and kr_gemm against products in double precision, and what may and may not change their bits. (checkop runs the kernel
+ * itself on odd sizes between guard pages.) */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "cpu/device.h"
+#include "cpu/gemm.h"
+
+/* Twice the rounding error of one operation. */
+#define EPSILON 1.1920929e-7
+
+static float *random_floats(size_t count, uint64_t seed)
+{
+    kr_rng rng;
+    kr_rng_seed(&rng, seed);
+    float *floats = malloc((count + 1) * sizeof *floats);
+    assert_non_null(floats);
+    for (size_t i = 0; i < count; i++) floats[i] = kr_rng_normal(&rng);
+    return floats;
+}
+
+/* A linear op on random numbers, rows wider apart than they are long; y holds `before`. */
+typedef struct problem {
+    kr_linear op;
+    float *x, *weight, *bias, *before, *y;
+} problem;
+
+static problem problem_new(size_t n, size_t rows, size_t columns, bool bias, bool add)
+{
+    problem p = { .op = { .n_tokens = n, .weight = { NULL, rows, columns }, .add = add } };
+    p.op.x.stride = columns + 3;
+    p.op.y.stride = rows + 5;
+    p.op.x.data = p.x = random_floats(n * p.op.x.stride, 1);
+    p.op.weight.data = p.weight = random_floats(rows * columns, 2);
+    p.bias = random_floats(rows, 3);
+    p.before = random_floats(n * p.op.y.stride, 4);
+    p.op.y.data = p.y = random_floats(n * p.op.y.stride, 4);
+    if (bias) p.op.bias = p.bias;
+    return p;
+}
+
+static void problem_reset(problem *p) { memcpy(p->y, p->before, p->op.n_tokens * p->op.y.stride * sizeof *p->y); }
+
+static void problem_free(problem *p)
+{
+    free(p->x);
+    free(p->weight);
+    free(p->bias);
+    free(p->before);
+    free(p->y);
+}
+
+static void assert_right(const problem *p)
+{
+    const kr_linear *op = &p->op;
+    for (size_t t = 0; t < op->n_tokens; t++) {
+        const float *y = p->y + t * op->y.stride, *before = p->before + t * op->y.stride, *x = p->x + t * op->x.stride;
+        for (size_t j = 0; j < op->weight.rows; j++) {
+            double bias = op->bias ? (double)p->bias[j] : 0, added = op->add ? (double)before[j] : 0;
+            double sum = bias + added, size = fabs(bias) + fabs(added);
+            for (size_t k = 0; k < op->weight.columns; k++) {
+                double product = (double)x[k] * (double)p->weight[j * op->weight.columns + k];
+                sum += product;
+                size += fabs(product);
+            }
+            assert_true(fabs((double)y[j] - sum) <= (double)(op->weight.columns + 2) * EPSILON * size);
+        }
+        for (size_t j = op->weight.rows; j < op->y.stride; j++) assert_true(y[j] == before[j]); /* between rows */
+    }
+}
+
+static void run(const problem *p, krait_isa isa, int threads)
+{
+    kr_exec exec = { .device = kr_cpu_device(isa), .threads = threads };
+    assert_int_equal(exec.device->linear_scratch(threads, p->op.n_tokens, p->op.weight.rows, p->op.weight.columns), 0);
+    kr_linear_run(&exec, &p->op);
+}
+
+static void any_number_of_tokens_gives_the_product(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = { 0, 1, 2, 5, 16, 33, 64, 65, 100, 128, 200, 321 };
+    static const size_t sizes[][2] = { { 1, 1 }, { 17, 5 }, { 80, 96 }, { 96, 7 }, { 37, 129 }, { 50, 1031 } };
+    for (krait_isa isa = KRAIT_ISA_PLAIN; isa <= KRAIT_ISA_NEON; isa++)
+        for (size_t i = 0; i < sizeof tokens / sizeof *tokens && krait_isa_available(isa); i++)
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+                problem p = problem_new(tokens[i], sizes[s][0], sizes[s][1], (i + s) % 2, (i + s) % 3);
+                run(&p, isa, 1 + (int)(i % 3));
+                assert_right(&p);
+                problem_free(&p);
+            }
+}
+
+/* Up to 64 tokens, where our kernels do the work. */
+static void a_batch_has_the_bits_of_its_rows_alone_on_any_threads(void **state)
+{
+    (void)state;
+    static const size_t tokens[] = { 1, 2, 3, 7, 12, 25, 64 };
+    for (krait_isa isa = KRAIT_ISA_PLAIN; isa <= KRAIT_ISA_NEON; isa++)
+        for (size_t i = 0; i < sizeof tokens / sizeof *tokens && krait_isa_available(isa); i++) {
+            problem p = problem_new(tokens[i], 83, 211, true, true), one = p;
+            size_t size = tokens[i] * p.op.y.stride * sizeof(float);
+            one.op.n_tokens = 1;
+            for (size_t t = 0; t < tokens[i]; t++) {
+                one.op.x.data = p.x + t * p.op.x.stride;
+                one.op.y.data = p.y + t * p.op.y.stride;
+                run(&one, isa, 1);
+            }
+            float *alone = malloc(size);
+            memcpy(alone, p.y, size);
+            for (int threads = 1; threads <= 5; threads++) {
+                problem_reset(&p);
+                run(&p, isa, threads);
+                assert_memory_equal(p.y, alone, size);
+            }
+            free(alone);
+            problem_free(&p);
+        }
+}
+
+static bool run_gemm(const problem *p, int threads)
+{
+    const kr_linear *op = &p->op;
+    return kr_gemm(threads, op->n_tokens, op->weight.rows, op->weight.columns, p->x, op->x.stride, p->weight, op->weight.columns,
+                   op->add, p->y, op->y.stride);
+}
+
+static void the_library_gives_the_product_or_leaves_it(void **state)
+{
+    (void)state;
+    static const size_t sizes[][2] = { { 1, 1 }, { 16, 48 }, { 83, 211 }, { 80, 1536 }, { 301, 7 } };
+    for (size_t n = KR_GEMM_M; n <= 3 * KR_GEMM_M; n += KR_GEMM_M)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int threads = 1; threads <= 3; threads++) {
+                problem p = problem_new(n, sizes[s][0], sizes[s][1], false, threads == 2);
+                if (run_gemm(&p, threads))
+                    assert_right(&p);
+                else
+                    assert_memory_equal(p.y, p.before, n * p.op.y.stride * sizeof(float));
+                problem_free(&p);
+            }
+}
+
+static void *run_gemm_often(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 20; i++) {
+        problem p = problem_new(KR_GEMM_M, 30 + (size_t)i % 4, 40, false, i % 2);
+        if (run_gemm(&p, 1)) assert_right(&p);
+        problem_free(&p);
+    }
+    return NULL;
+}
+
+static void threads_may_call_the_library_side_by_side(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, run_gemm_often, NULL), 0);
+    for (int i = 0; i < 4; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_tokens_gives_the_product),
+        cmocka_unit_test(a_batch_has_the_bits_of_its_rows_alone_on_any_threads),
+        cmocka_unit_test(the_library_gives_the_product_or_leaves_it),
+        cmocka_unit_test(threads_may_call_the_library_side_by_side),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
