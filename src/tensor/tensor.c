@@ -97,19 +97,18 @@ static uint32_t to_bits(float value)
     return bits;
 }
 
-/* binary16 is s eeeee mmmmmmmmmm with bias 15, binary32 has bias 127 and 13 more bits of mantissa. Selections instead of
- * branches, so that loops over it vectorise; and no step makes or reads a denormal float, so that the result is the same
- * while denormals are flushed to zero. */
+/* binary16 is s eeeee mmmmmmmmmm with bias 15, binary32 has bias 127 and 13 more bits of mantissa. Masks instead of branches, so
+ * that loops over it vectorise; and no step makes or reads a denormal float, so that the result is the same while denormals are
+ * flushed to zero. */
 float kr_f16_to_float(uint16_t bits)
 {
     const uint32_t rebias = (uint32_t)(127 - 15) << 23;
     uint32_t magnitude = bits & 0x7fffu, sign = (uint32_t)(bits & 0x8000u) << 16;
-    uint32_t normal = (magnitude << 13) + rebias;
-    uint32_t special = normal + rebias; /* infinity and NaN: exponent 31 becomes 255 */
-    uint32_t subnormal = to_bits((float)(int32_t)magnitude * 0x1p-24f);
-    uint32_t result = magnitude < 0x0400 ? subnormal : normal;
-    result = magnitude >= 0x7c00 ? special : result;
-    return from_bits(result | sign);
+    uint32_t is_subnormal = -(uint32_t)(magnitude < 0x0400), is_special = -(uint32_t)(magnitude >= 0x7c00);
+    uint32_t normal = (magnitude << 13) + rebias + (is_special & rebias); /* infinity, NaN: exponent 31 becomes 255 */
+    /* m * 2^-24, as (1 + m/1024) * 2^-14 - 2^-14 */
+    uint32_t subnormal = to_bits(from_bits(((magnitude + 0x0400) << 13) + rebias) - 0x1p-14f);
+    return from_bits((normal & ~is_subnormal) | (subnormal & is_subnormal) | sign);
 }
 
 float kr_bf16_to_float(uint16_t bits) { return from_bits((uint32_t)bits << 16); }
