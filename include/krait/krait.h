@@ -404,8 +404,8 @@ typedef struct krait_candidate {
     float probability;
 } krait_candidate;
 
-/* Copies the options (NULL: all 0). An option out of its range is an error that names it. All memory is allocated here: 16
- * bytes per token of the vocabulary, with penalties 20 and 4 per token of the window. */
+/* Copies the options (NULL: all 0). An option out of its range is an error that names it. All memory is allocated here: 28
+ * bytes per token of the vocabulary, with penalties 32 and 4 per token of the window. */
 KRAIT_API krait_status krait_sampler_create(krait_sampler **sampler, size_t vocab_size, const krait_sampling *sampling,
                                             krait_error *error);
 KRAIT_API void krait_sampler_free(krait_sampler *sampler);

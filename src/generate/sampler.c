@@ -36,8 +36,9 @@ struct krait_sampler {
     size_t next, n_window;
 
     float *row;  /* [vocab_size]: logits with bias and penalties, then distances, then weights */
-    item *items; /* [vocab_size] */
+    item *items; /* [vocab_size], by id: a draw counts in this order, which no rounding of logits changes */
     double bucket_weights[BUCKETS];
+    item *bucket; /* [vocab_size]: those of the bucket with the cut */
 };
 
 static krait_status check_number(const char *name, float value, float low, float high, const char *expected, krait_error *error)
@@ -93,12 +94,13 @@ krait_status krait_sampler_create(krait_sampler **sampler, size_t vocab_size, co
     s->penalised = options.repetition_penalty != 1 || options.presence_penalty != 0 || options.frequency_penalty != 0;
     s->row = kr_alloc(vocab_size, sizeof *s->row);
     s->items = kr_alloc(vocab_size, sizeof *s->items);
+    s->bucket = kr_alloc(vocab_size, sizeof *s->bucket);
     s->bias = kr_alloc(options.n_logit_bias, sizeof *s->bias);
     if (s->penalised) {
         s->counts = kr_alloc(vocab_size, sizeof *s->counts);
         s->window = kr_alloc(options.penalty_window, sizeof *s->window);
     }
-    if (!s->row || !s->items || !s->bias || (s->penalised && (!s->counts || !s->window))) {
+    if (!s->row || !s->items || !s->bucket || !s->bias || (s->penalised && (!s->counts || !s->window))) {
         krait_sampler_free(s);
         return kr_fail(error, KRAIT_ERROR_MEMORY, "out of memory: a sampler for %zu tokens, penalty_window %zu", vocab_size,
                        options.penalty_window);
@@ -117,6 +119,7 @@ void krait_sampler_free(krait_sampler *s)
     kr_free(s->window);
     kr_free(s->row);
     kr_free(s->items);
+    kr_free(s->bucket);
     kr_free(s);
 }
 
@@ -197,9 +200,9 @@ static void sort(item *items, size_t n)
     }
 }
 
-/* Moves the fewest items from the front of the order whose weights sum to `target` > 0 (all, if they never do) to the front, in
- * no particular order, and returns how many: Hoare's quickselect (1961), by weight instead of by rank. */
-static size_t select_front(item *items, size_t n, double target)
+/* The last, in the order, of the fewest items from its front whose weights sum to `target` > 0 (of all, if they never do):
+ * Hoare's quickselect (1961), by weight instead of by rank. Shuffles the items. */
+static item select_last(item *items, size_t n, double target)
 {
     size_t begin = 0, end = n; /* those before `begin` belong to the front, those from `end` on do not */
     double sum = 0;            /* weights of those before `begin` */
@@ -225,28 +228,31 @@ static size_t select_front(item *items, size_t n, double target)
             begin = place + 1;
         }
     }
-    return begin;
+    item last = items[0];
+    for (size_t i = 1; i < begin; i++)
+        if (precedes(&last, &items[i])) last = items[i];
+    return last;
 }
 
 static size_t bucket_of(const item *i) { return (size_t)(i->distance * BUCKETS_PER_E); }
 
-/* Keeps the fewest items from the front of the order whose weights sum to `target`, at least one; all if they never do.
- * They stay in no particular order. Returns how many. */
+/* Keeps the fewest items from the front of the order whose weights sum to `target`, at least one; all if they never do. They
+ * stay where they were among each other. Returns how many. */
 static size_t keep_front(krait_sampler *s, size_t n, double target)
 {
     item *items = s->items;
     memset(s->bucket_weights, 0, sizeof s->bucket_weights);
     for (size_t i = 0; i < n; i++) s->bucket_weights[bucket_of(&items[i])] += (double)items[i].weight;
     double before = 0;
-    size_t cut = 0;
+    size_t cut = 0, n_cut = 0, kept = 0;
     while (cut < BUCKETS && before + s->bucket_weights[cut] < target) before += s->bucket_weights[cut++];
     if (cut == BUCKETS) return n;
-    size_t up_to = 0, kept = 0;
     for (size_t i = 0; i < n; i++)
-        if (bucket_of(&items[i]) <= cut) items[up_to++] = items[i];
-    for (size_t i = 0; i < up_to; i++)
-        if (bucket_of(&items[i]) < cut) swap(&items[i], &items[kept++]);
-    return kept + select_front(items + kept, up_to - kept, target - before);
+        if (bucket_of(&items[i]) == cut) s->bucket[n_cut++] = items[i];
+    const item last = select_last(s->bucket, n_cut, target - before);
+    for (size_t i = 0; i < n; i++)
+        if (!precedes(&last, &items[i])) items[kept++] = items[i];
+    return kept;
 }
 
 static double sum_weights(const item *items, size_t n)

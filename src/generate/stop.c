@@ -1,5 +1,5 @@
-/* Each stop string is followed by the automaton of Knuth, Morris and Pratt (1977): after every byte, `matched` is the length of the longest
- * beginning of the string that the text ends with. The largest of them is what must be held back. */
+/* Each stop string is followed by the automaton of Knuth, Morris and Pratt (1977): after every byte, `matched` is the length of
+ * the longest beginning of the string that the text ends with. The largest of them is what must be held back. */
 #include "generate/stop.h"
 
 #include <string.h>

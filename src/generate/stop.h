@@ -16,8 +16,8 @@ krait_status kr_stop_create(kr_stop **stop, const char *const *strings, size_t n
 void kr_stop_free(kr_stop *stop);
 
 /* Takes the next piece of the text. *out, valid until the next call, is what can be given out now. The first stop string to
- * be complete ends the text (of those that are so at the same byte, the longest; of equal ones, the first given): then *found is its
- * index, else -1. *out ends before it, and the rest of the piece is dropped.
+ * be complete ends the text (of those complete at the same byte, the longest; of equal ones, the first given): then *found is
+ * its index, else -1. *out ends before it, and the rest of the piece is dropped.
  * After a stop the next call begins a new text. KRAIT_ERROR_MEMORY leaves what is held as it was. */
 krait_status kr_stop_push(kr_stop *stop, const char *text, size_t length, const char **out, size_t *out_length, ptrdiff_t *found,
                           krait_error *error);

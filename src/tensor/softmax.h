@@ -9,8 +9,8 @@
 /* Where kr_softmax_exp() ends: exp(-87) is the last power of e, in whole numbers, that is a normal float. */
 #define KR_SOFTMAX_LIMIT 87.0f
 
-/* out[i] = exp(-x[i]) to 1e-7 of it, x[i] >= 0; beyond KR_SOFTMAX_LIMIT it stays exp(-KR_SOFTMAX_LIMIT), 1.6e-38. exp(0) is exactly 1.
- * out may be x. */
+/* out[i] = exp(-x[i]) to 1e-7 of it, x[i] >= 0; beyond KR_SOFTMAX_LIMIT it stays exp(-KR_SOFTMAX_LIMIT), 1.6e-38. exp(0) is
+ * exactly 1. out may be x. */
 void kr_softmax_exp(float *out, const float *x, size_t n);
 
 /* The largest of n >= 1 elements and its index, the lowest of equals. false if an element is NaN or +infinity: then `index` is
