@@ -75,8 +75,8 @@ static krait_status read_id(const reader *r, const path *at, const kr_json *valu
 /* The object's "type", which must be a string. */
 static krait_status read_type(const reader *r, const path *where, const kr_json *object, const kr_json **type)
 {
-    if (object->type != KR_JSON_OBJECT) return wrong(r, KRAIT_ERROR_FORMAT, where, "an object or null", object);
     *type = kr_json_get(object, "type");
+    if (object->type != KR_JSON_OBJECT) return wrong(r, KRAIT_ERROR_FORMAT, where, "an object or null", object);
     path at = below(where, ".type");
     if (!*type || (*type)->type != KR_JSON_STRING) return wrong(r, KRAIT_ERROR_FORMAT, &at, "a string", *type);
     return KRAIT_OK;
