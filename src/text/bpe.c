@@ -32,8 +32,8 @@ static krait_status add_merge(kr_bpe *bpe, kr_buffer *scratch, const char *name,
             right = find_text(vocabulary, scratch->data, entry->right, none),
             merged = find_text(vocabulary, scratch->data, entry->left, entry->right);
     if (left < 0 || right < 0 || merged < 0) {
-        const kr_span *unknown = left < 0 ? &entry->left : &entry->right, *rest = left < 0 || right < 0 ? &none : unknown;
-        if (rest != &none) unknown = &entry->left;
+        const kr_span *unknown = left >= 0 && right < 0 ? &entry->right : &entry->left,
+                      *rest = left >= 0 && right >= 0 ? &entry->right : &none;
         return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: model.merges[%zu]: expected tokens of model.vocab, found \"%.*s%.*s\"",
                        name, rank, shown(unknown->length), unknown->text, shown(rest->length), rest->text);
     }
