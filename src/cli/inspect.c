@@ -218,10 +218,10 @@ static void put_json_config(kr_json_writer *json, const krait_config *c)
     kr_json_key(json, "conv_bias");
     kr_json_put_bool(json, c->conv_bias);
     kr_json_key(json, "norm_eps");
-    kr_json_put_number(json, c->norm_eps);
+    kr_json_put_float(json, c->norm_eps);
     if (c->family == KRAIT_FAMILY_FALCON_MAMBA) {
         kr_json_key(json, "mixer_norm_eps");
-        kr_json_put_number(json, c->mixer_norm_eps);
+        kr_json_put_float(json, c->mixer_norm_eps);
     }
     put_integer(json, "bos_id", c->bos_id);
     put_integer(json, "eos_id", c->eos_id);

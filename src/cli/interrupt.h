@@ -9,5 +9,7 @@ void kr_interrupt_catch(void);
 bool kr_interrupted(void);
 /* Lowers the flag, for a conversation that goes on after Ctrl-C. false: it was SIGTERM, after which nothing goes on. */
 bool kr_interrupt_clear(void);
+/* Waits until there is something to read, or the end of it. false: the flag went up before. */
+bool kr_interrupt_wait(int fd);
 
 #endif

@@ -47,8 +47,9 @@ static int read_character(EditLine *edit, wchar_t *out)
     memset(&state, 0, sizeof state);
     for (;;) {
         char byte;
+        if (!kr_interrupt_wait(STDIN_FILENO)) return -1;
         ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n < 0 && errno == EINTR && !kr_interrupted()) continue;
+        if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;
         size_t used = mbrtowc(out, &byte, 1, &state);
         if (used == (size_t)-2) continue; /* more bytes of this character follow */
@@ -126,6 +127,7 @@ const char *kr_line_reader_next(kr_line_reader *reader, size_t *length)
         if (reader->terminal) {
             fputs(reader->prompt, stdout);
             fflush(stdout);
+            if (!kr_interrupt_wait(STDIN_FILENO)) return NULL;
         }
         ssize_t got = getline(&reader->line, &reader->capacity, stdin);
         if (got < 0) {

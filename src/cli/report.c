@@ -98,6 +98,16 @@ kr_text kr_text_seconds(double seconds)
     return out;
 }
 
+void kr_json_put_float(kr_json_writer *json, float value)
+{
+    char digits[32];
+    for (int precision = 6; precision <= 9; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, (double)value);
+        if (strtof(digits, NULL) == value) break;
+    }
+    kr_json_put_number(json, strtod(digits, NULL));
+}
+
 bool kr_json_finish(const kr_command *command, kr_json_writer *json)
 {
     fputc('\n', stdout);

@@ -39,6 +39,8 @@ kr_text kr_text_count(uint64_t count);
 /* "12.3 ms", "1.23 s" */
 kr_text kr_text_seconds(double seconds);
 
+/* A float as people write it: 1e-05, not the 9.999999747378752e-06 that it is as a double. */
+void kr_json_put_float(kr_json_writer *json, float value);
 /* Ends a JSON value with a newline; false (said on stderr) when memory ran out. */
 bool kr_json_finish(const kr_command *command, kr_json_writer *json);
 

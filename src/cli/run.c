@@ -252,7 +252,7 @@ static bool put_json(const kr_run *run, const int32_t *ids, size_t n, const krai
     if (run->values->logprobs) {
         kr_json_key(&json, "logprobs");
         kr_json_open(&json, '[');
-        for (size_t i = 0; i < record->n; i++) kr_json_put_number(&json, record->logprobs[i]);
+        for (size_t i = 0; i < record->n; i++) kr_json_put_float(&json, record->logprobs[i]);
         kr_json_close(&json, ']');
     }
     put_word(&json, "finish", kr_interrupted() ? "interrupted" : krait_finish_name(result->finish));
