@@ -323,6 +323,15 @@ static void drops_a_prefix_that_all_names_have(void **state)
     krait_checkpoint_free(c);
 }
 
+static void the_original_layout_may_leave_the_embedding_to_the_head(void **state)
+{
+    (void)state;
+    put_tensors("model.safetensors", (const char *const[]){ "lm_head.weight", "backbone.norm_f.weight" }, 2, 1);
+    krait_checkpoint *c = open_path(folder);
+    assert_string_equal(krait_checkpoint_layout(c), "original");
+    krait_checkpoint_free(c);
+}
+
 /* ---- shards ------------------------------------------------------------------------------------------------------ */
 
 static void reads_shards_by_their_index(void **state)
@@ -445,6 +454,7 @@ int main(void)
         WITH_FOLDER(refuses_what_is_no_checkpoint),
         WITH_FOLDER(a_broken_config_is_an_error),
         WITH_FOLDER(drops_a_prefix_that_all_names_have),
+        WITH_FOLDER(the_original_layout_may_leave_the_embedding_to_the_head),
         WITH_FOLDER(reads_shards_by_their_index),
         WITH_FOLDER(refuses_indices_that_lie),
         WITH_FOLDER(counts_what_is_not_finite),
