@@ -114,18 +114,21 @@ typedef struct result {
 
 static double larger(double a, double b) { return a > b ? a : b; }
 
+enum { TURNS = 6 };
+
 /* The best of many passes. Variants and limits take turns, so that they share the machine's moods. */
 static bool measure(result *best, product *p, const float *weights, size_t copies)
 {
     const size_t size = p->op.weight.rows * p->op.weight.columns;
     *best = (result){ 0 };
     double begin = now();
-    for (int pass = 0; pass < 3 || (pass < 30 && now() - begin < 2); pass++) {
+    for (int pass = 0; pass < 3 || (pass < 12 && now() - begin < 2); pass++) {
         double bandwidth;
         if (krait_measure_read(p->threads, WEIGHT_BYTES, &bandwidth, NULL) != KRAIT_OK) return false;
         best->bandwidth = larger(best->bandwidth, bandwidth);
         best->fma = larger(best->fma, measure_fma(p->threads, p->isa));
-        for (int v = 0; v < N_VARIANTS; v++) {
+        for (int turn = 0; turn < TURNS * N_VARIANTS; turn++) {
+            int v = turn % N_VARIANTS;
             bool done = true;
             double start = now();
             for (size_t i = 0; i < copies && done; i++) {
