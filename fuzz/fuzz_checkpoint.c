@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          "2",
                                          "tokenizer.json" };
     enum { FILES = 8 };
-    krait_blob files[FILES];
+    krait_blob files[FILES] = { 0 };
     void *copies[FILES]; /* each a block of its own, so that a sanitizer sees a read beyond it */
     size_t n = 0;
     while (n < FILES && size >= 4) {
