@@ -7,6 +7,7 @@
 
 #include "cpu/vec_avx2.h"
 
+#include "cpu/exp2_table.h"
 #include "cpu/math_body.h"
 
 #include "cpu/conv_body.h"

@@ -7,6 +7,7 @@
 
 #include "cpu/vec_neon.h"
 
+#include "cpu/exp2_polynomial.h"
 #include "cpu/math_body.h"
 
 #include "cpu/conv_body.h"

@@ -4,31 +4,14 @@
  * gives the integer as a float, shifting gives the power of two. */
 static const float round_to_integer = 12582912.0f;
 
-/* 2^x for |x| <= 125, relative error below 2e-7; exactly 1 for 0. Anything else gives nonsense. */
-VEC_INLINE vec vec_exp2_small(vec x)
-{
-    vec t = vec_add(x, vec_set(round_to_integer));
-    vec f = vec_sub(x, vec_sub(t, vec_set(round_to_integer)));
-    vec p = vec_fma(f, vec_set(0x1.5bba20p-10f), vec_set(0x1.3cea86p-7f));
-    p = vec_fma(f, p, vec_set(0x1.c6b752p-5f));
-    p = vec_fma(f, p, vec_set(0x1.ebf9bcp-3f));
-    p = vec_fma(f, p, vec_set(0x1.62e42ap-1f));
-    p = vec_fma(f, p, vec_set(1.0f));
-    return vec_add_bits(p, vec_exponent(t));
-}
-
-/* The same for any x: 0 below -126.5, infinity above 127.5, NaN for NaN. */
+/* 2^x for any x; for |x| <= 125 the bits of vec_exp2_small(), since adding 32 to such an x and multiplying by 2^-32 are exact. */
 VEC_INLINE vec vec_exp2(vec x)
 {
-    x = vec_min(vec_set(128.0f), vec_max(vec_set(-127.0f), x));
-    vec t = vec_add(x, vec_set(round_to_integer + 127));
-    vec f = vec_sub(x, vec_sub(t, vec_set(round_to_integer + 127)));
-    vec p = vec_fma(f, vec_set(0x1.5bba20p-10f), vec_set(0x1.3cea86p-7f));
-    p = vec_fma(f, p, vec_set(0x1.c6b752p-5f));
-    p = vec_fma(f, p, vec_set(0x1.ebf9bcp-3f));
-    p = vec_fma(f, p, vec_set(0x1.62e42ap-1f));
-    p = vec_fma(f, p, vec_set(1.0f));
-    return vec_mul(p, vec_exponent(t)); /* biased exponent 0..255 */
+    const vec large = vec_set(100.0f), small = vec_set(-100.0f);
+    x = vec_min(vec_set(150.0f), vec_max(vec_set(-150.0f), x));
+    vec shift = vec_less(x, small, vec_set(32.0f), vec_less(large, x, vec_set(-32.0f), vec_zero()));
+    vec scale = vec_less(x, small, vec_set(0x1p-32f), vec_less(large, x, vec_set(0x1p32f), vec_set(1.0f)));
+    return vec_mul(vec_exp2_small(vec_add(x, shift)), scale);
 }
 
 /* e^x for any x, relative error below 2e-7 also where x is large: 0 below -87.7, infinity above 88.3. x = n log(2) + r, with log(2)

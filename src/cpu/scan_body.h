@@ -5,7 +5,8 @@
  *   2. for each vector of channels and each block of states, whose h stay in registers: the recurrence over the tile's tokens,
  *      y += C h;
  *   3. y * silu(z), out.
- * exp(dt A) is 2^(dt log2(e) A). Its argument is almost always small (vec_exp2_small); a tile's largest dt and A tell. */
+ * exp(dt A) is 2^(dt log2(e) A). Its argument is almost always small: a tile's largest dt and A tell, and vec_exp2_small() gives
+ * the same bits as vec_exp2() then. */
 
 typedef struct scan_tile {
     float dt[KR_SCAN_TILE_TOKENS][KR_SCAN_TILE_CHANNELS]; /* times log2(e) */
@@ -23,22 +24,21 @@ enum {
 VEC_INLINE void scan_inputs(const kr_scan *op, scan_tile *tile, size_t token, size_t n_tokens, size_t channel, size_t n_channels,
                             vec largest[])
 {
-    for (size_t c = 0; c < n_channels; c += VEC_LANES) {
-        size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, d = channel + c;
-        vec bias = op->delta_bias ? vec_load_n(op->delta_bias + d, lanes) : vec_zero();
-        vec D = op->D ? vec_load_n(op->D + d, lanes) : vec_zero();
-        vec max = vec_zero();
-        for (size_t t = 0; t < n_tokens; t++) {
-            vec dt = vec_add(vec_load_n(op->delta.data + (token + t) * op->delta.stride + d, lanes), bias);
-            vec u = vec_load_n(op->u.data + (token + t) * op->u.stride + d, lanes);
+    for (size_t t = 0; t < n_tokens; t++) {
+        const float *delta = op->delta.data + (token + t) * op->delta.stride + channel;
+        const float *u = op->u.data + (token + t) * op->u.stride + channel;
+        for (size_t c = 0; c < n_channels; c += VEC_LANES) {
+            size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, v = c / VEC_LANES;
+            vec dt = vec_load_n(delta + c, lanes), x = vec_load_n(u + c, lanes);
+            if (op->delta_bias) dt = vec_add(dt, vec_load_n(op->delta_bias + channel + c, lanes));
             if (op->delta_softplus) dt = vec_softplus(dt);
-            vec dt2 = vec_mul(dt, vec_set(0x1.715476p+0f));
-            max = vec_max(max, vec_abs(dt2));
+            vec dt2 = vec_mul(dt, vec_set(0x1.715476p+0f)), y = vec_zero();
+            if (op->D) y = vec_mul(x, vec_load_n(op->D + channel + c, lanes));
+            largest[v] = t == 0 ? vec_abs(dt2) : vec_max(largest[v], vec_abs(dt2));
             vec_store(tile->dt[t] + c, dt2);
-            vec_store(tile->du[t] + c, vec_mul(dt, u));
-            vec_store(tile->y[t] + c, vec_mul(D, u));
+            vec_store(tile->du[t] + c, vec_mul(dt, x));
+            vec_store(tile->y[t] + c, y);
         }
-        largest[c / VEC_LANES] = max;
     }
 }
 
@@ -94,12 +94,14 @@ VEC_INLINE void scan_vector(const kr_scan *op, scan_tile *tile, bool small, cons
 /* Pass 3. */
 VEC_INLINE void scan_outputs(const kr_scan *op, scan_tile *tile, size_t token, size_t n_tokens, size_t channel, size_t n_channels)
 {
-    for (size_t c = 0; c < n_channels; c += VEC_LANES) {
-        size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, d = channel + c;
-        for (size_t t = 0; t < n_tokens; t++) {
+    for (size_t t = 0; t < n_tokens; t++) {
+        const float *z = op->z.data ? op->z.data + (token + t) * op->z.stride + channel : NULL;
+        float *out = op->y.data + (token + t) * op->y.stride + channel;
+        for (size_t c = 0; c < n_channels; c += VEC_LANES) {
+            size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES;
             vec y = vec_load(tile->y[t] + c);
-            if (op->z.data) y = vec_mul(y, vec_silu(vec_load_n(op->z.data + (token + t) * op->z.stride + d, lanes)));
-            vec_store_n(op->y.data + (token + t) * op->y.stride + d, y, lanes);
+            if (z) y = vec_mul(y, vec_silu(vec_load_n(z + c, lanes)));
+            vec_store_n(out + c, y, lanes);
         }
     }
 }

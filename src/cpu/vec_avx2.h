@@ -50,11 +50,19 @@ VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 VEC_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 VEC_INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 
-/* For powers of two: the low nine bits of each lane shifted to sign and exponent, and the sum of lanes as integers. */
+/* a < b ? x : y */
+VEC_INLINE vec vec_less(vec a, vec b, vec x, vec y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+/* The low nine bits of each lane as sign and exponent of a power of two. */
 VEC_INLINE vec vec_exponent(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
-VEC_INLINE vec vec_add_bits(vec a, vec b)
+/* 2^(k / VEC_LANES) where the low bits of each lane are an integer k, |k| < 125 * VEC_LANES. Shifted left by 20, k's exponent is in
+ * its place, and the lower bits of k, which index the table, are in the mantissa's highest, where the table has them subtracted. */
+static const uint32_t vec_powers[VEC_LANES] __attribute__((aligned(64))) = { 0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
+                                                                             0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7 };
+VEC_INLINE vec vec_power(vec k)
 {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+    __m256i index = _mm256_castps_si256(k);
+    __m256i power = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)vec_powers), index);
+    return _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_slli_epi32(index, 20)));
 }
 
 /* The sum of the lanes, always in the same order: halves are added, then quarters, and so on. */

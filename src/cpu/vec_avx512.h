@@ -40,11 +40,21 @@ VEC_INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
 /* The largest lane; unspecified if there are NaNs. */
 VEC_INLINE float vec_max_lane(vec a) { return _mm512_reduce_max_ps(a); }
 
-/* For powers of two: the low nine bits of each lane shifted to sign and exponent, and the sum of lanes as integers. */
+/* a < b ? x : y */
+VEC_INLINE vec vec_less(vec a, vec b, vec x, vec y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+/* The low nine bits of each lane as sign and exponent of a power of two. */
 VEC_INLINE vec vec_exponent(vec a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23)); }
-VEC_INLINE vec vec_add_bits(vec a, vec b)
+/* 2^(k / VEC_LANES) where the low bits of each lane are an integer k, |k| < 125 * VEC_LANES. Shifted left by 19, k's exponent is in
+ * its place, and the lower bits of k, which index the table, are in the mantissa's highest, where the table has them subtracted. */
+static const uint32_t vec_powers[VEC_LANES]
+    __attribute__((aligned(64))) = { 0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
+                                     0x3f75fed7, 0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c,
+                                     0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d };
+VEC_INLINE vec vec_power(vec k)
 {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+    __m512i index = _mm512_castps_si512(k);
+    __m512i power = _mm512_permutexvar_epi32(index, _mm512_load_si512(vec_powers));
+    return _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32(index, 19)));
 }
 
 /* The sum of the lanes, always in the same order: halves are added, then quarters, and so on. */

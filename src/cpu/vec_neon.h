@@ -54,7 +54,9 @@ VEC_INLINE vec vec_max(vec a, vec b) { return vmaxq_f32(a, b); }
 VEC_INLINE vec vec_min(vec a, vec b) { return vminq_f32(a, b); }
 VEC_INLINE vec vec_abs(vec a) { return vabsq_f32(a); }
 
-/* For powers of two: the low nine bits of each lane shifted to sign and exponent, and the sum of lanes as integers. */
+/* a < b ? x : y */
+VEC_INLINE vec vec_less(vec a, vec b, vec x, vec y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
+/* The low nine bits of each lane as sign and exponent of a power of two; the sum of lanes as integers. */
 VEC_INLINE vec vec_exponent(vec a) { return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(a), 23)); }
 VEC_INLINE vec vec_add_bits(vec a, vec b)
 {
