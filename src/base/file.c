@@ -13,7 +13,7 @@
 krait_status kr_file_open(kr_file *file, const char *path, krait_error *error)
 {
     *file = (kr_file){ .data = "" };
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO without a writer is to be refused, not waited for */
     if (fd < 0) return kr_fail_errno(error, path, "open");
     struct stat info;
     krait_status status = KRAIT_OK;

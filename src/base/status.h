@@ -4,6 +4,9 @@
 
 #include "krait/krait.h"
 
+/* Replaces control characters by '?': messages quote names from files that nobody vouches for, and end up on terminals. */
+void kr_make_printable(char *text);
+
 /* Writes `status` and the formatted message to `error` (which may be NULL) and returns `status`, so that a failure is one
  * statement: return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: header of %zu bytes, file has %zu", name, header, size); */
 krait_status kr_fail(krait_error *error, krait_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
