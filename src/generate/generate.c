@@ -78,7 +78,7 @@ static krait_status create_sampler(generation *g, const krait_tokenizer *tokeniz
     if (unknown == 0 || (n && !sampling.logit_bias)) return krait_sampler_create(&g->sampler, g->vocab_size, &sampling, error);
     size_t total;
     krait_logit_bias *bias = kr_add(n, unknown, &total) ? kr_alloc(total, sizeof *bias) : NULL;
-    if (!bias) return kr_fail_memory(error, "logit_bias", sizeof *bias);
+    if (!bias) return kr_fail(error, KRAIT_ERROR_MEMORY, "out of memory: logit_bias of %zu + %zu tokens", n, unknown);
     if (n) memcpy(bias, sampling.logit_bias, n * sizeof *bias);
     for (size_t id = 0; id < g->vocab_size; id++)
         if (!krait_tokenizer_token(tokenizer, (int32_t)id, &length)) bias[n++] = (krait_logit_bias){ (int32_t)id, -INFINITY };
