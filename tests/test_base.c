@@ -49,6 +49,14 @@ static void errors_carry_status_and_message(void **state)
     assert_int_equal(kr_fail(NULL, KRAIT_ERROR_IO, "nobody listens"), KRAIT_ERROR_IO);
 }
 
+static void messages_hold_no_control_characters(void **state)
+{
+    (void)state;
+    krait_error error;
+    kr_fail(&error, KRAIT_ERROR_FORMAT, "%s", "a\x1b[31mb\nc\x7f \xc3\xa9");
+    assert_string_equal(error.message, "a?[31mb?c? \xc3\xa9");
+}
+
 static void long_messages_are_cut(void **state)
 {
     (void)state;
@@ -546,6 +554,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_carry_status_and_message),
+        cmocka_unit_test(messages_hold_no_control_characters),
         cmocka_unit_test(long_messages_are_cut),
         cmocka_unit_test(every_status_has_a_name),
         cmocka_unit_test(blocks_are_aligned_and_zeroed_on_request),

@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+void kr_make_printable(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
 krait_status(kr_fail)(krait_error *error, krait_status status, const char *format, ...)
 {
     if (error) {
@@ -12,6 +18,7 @@ krait_status(kr_fail)(krait_error *error, krait_status status, const char *forma
         va_start(args, format);
         vsnprintf(error->message, sizeof error->message, format, args);
         va_end(args);
+        kr_make_printable(error->message);
         error->status = status;
     }
     return status;

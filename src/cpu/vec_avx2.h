@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/vec_inline.h"
+
 typedef __m256 vec;
 
 enum {
     VEC_LANES = 8,
     VEC_REGISTERS = 16 /* a hint for blocking */
 };
-
-#define VEC_INLINE static inline __attribute__((always_inline, unused))
 
 VEC_INLINE vec vec_zero(void) { return _mm256_setzero_ps(); }
 VEC_INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
@@ -24,11 +24,11 @@ VEC_INLINE __m256i vec_mask(size_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-VEC_INLINE vec vec_load_n(const float *p, size_t n)
+VEC_PARTIAL vec vec_load_n(const float *p, size_t n)
 {
     return n == VEC_LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vec_mask(n));
 }
-VEC_INLINE void vec_store_n(float *p, vec x, size_t n)
+VEC_PARTIAL void vec_store_n(float *p, vec x, size_t n)
 {
     if (n == VEC_LANES)
         _mm256_storeu_ps(p, x);

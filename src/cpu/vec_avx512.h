@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/vec_inline.h"
+
 typedef __m512 vec;
 
 enum {
@@ -13,16 +15,14 @@ enum {
     VEC_REGISTERS = 32 /* a hint for blocking */
 };
 
-#define VEC_INLINE static inline __attribute__((always_inline, unused))
-
 VEC_INLINE vec vec_zero(void) { return _mm512_setzero_ps(); }
 VEC_INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
 VEC_INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
 VEC_INLINE void vec_store(float *p, vec x) { _mm512_storeu_ps(p, x); }
 /* The first n lanes, 0 <= n <= VEC_LANES: other lanes are read as zero; memory behind is not touched. */
 VEC_INLINE __mmask16 vec_mask(size_t n) { return (__mmask16)((1u << n) - 1); }
-VEC_INLINE vec vec_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(vec_mask(n), p); }
-VEC_INLINE void vec_store_n(float *p, vec x, size_t n) { _mm512_mask_storeu_ps(p, vec_mask(n), x); }
+VEC_PARTIAL vec vec_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(vec_mask(n), p); }
+VEC_PARTIAL void vec_store_n(float *p, vec x, size_t n) { _mm512_mask_storeu_ps(p, vec_mask(n), x); }
 
 /* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
 VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+v"(*a)); }

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/vec_inline.h"
+
 typedef float32x4_t vec;
 
 enum {
@@ -13,14 +15,12 @@ enum {
     VEC_REGISTERS = 32 /* a hint for blocking */
 };
 
-#define VEC_INLINE static inline __attribute__((always_inline, unused))
-
 VEC_INLINE vec vec_zero(void) { return vdupq_n_f32(0.0f); }
 VEC_INLINE vec vec_set(float x) { return vdupq_n_f32(x); }
 VEC_INLINE vec vec_load(const float *p) { return vld1q_f32(p); }
 VEC_INLINE void vec_store(float *p, vec x) { vst1q_f32(p, x); }
 /* The first n lanes, 0 <= n <= VEC_LANES: other lanes are read as zero; memory behind is not touched. */
-VEC_INLINE vec vec_load_n(const float *p, size_t n)
+VEC_PARTIAL vec vec_load_n(const float *p, size_t n)
 {
     if (n == VEC_LANES) return vld1q_f32(p);
     vec x = vec_zero();
@@ -29,7 +29,7 @@ VEC_INLINE vec vec_load_n(const float *p, size_t n)
     if (n > 2) x = vld1q_lane_f32(p + 2, x, 2);
     return x;
 }
-VEC_INLINE void vec_store_n(float *p, vec x, size_t n)
+VEC_PARTIAL void vec_store_n(float *p, vec x, size_t n)
 {
     if (n == VEC_LANES) {
         vst1q_f32(p, x);

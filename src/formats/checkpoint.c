@@ -199,6 +199,7 @@ void kr_checkpoint_add_note(krait_checkpoint *checkpoint, const char *format, ..
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    kr_make_printable(text);
     for (size_t i = 0; i < checkpoint->n_notes; i++)
         if (strcmp(checkpoint->notes[i], text) == 0) return;
     if (checkpoint->n_notes == checkpoint->notes_capacity) {
