@@ -1,0 +1,17 @@
+/* How the functions of vec_<isa>.h are inlined. */
+#ifndef KR_CPU_VEC_INLINE_H
+#define KR_CPU_VEC_INLINE_H
+
+#define VEC_INLINE static inline __attribute__((always_inline, unused))
+
+/* For partial loads and stores: the address sanitizer checks them lane by lane, and clang needs minutes where many are inlined. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define VEC_PARTIAL static __attribute__((noinline, unused))
+#endif
+#endif
+#ifndef VEC_PARTIAL
+#define VEC_PARTIAL VEC_INLINE
+#endif
+
+#endif
