@@ -2,7 +2,9 @@
 #ifndef KR_CPU_VEC_INLINE_H
 #define KR_CPU_VEC_INLINE_H
 
-#define VEC_INLINE static inline __attribute__((always_inline, unused))
+/* Without the checks of the undefined behaviour sanitizer, which multiply in unrolled code until clang needs minutes; guard pages
+ * (tests/checkop) watch over these. */
+#define VEC_INLINE static inline __attribute__((always_inline, unused, no_sanitize("undefined")))
 
 /* For partial loads and stores: the address sanitizer checks them lane by lane, and clang needs minutes where many are inlined. */
 #if defined(__has_feature)
