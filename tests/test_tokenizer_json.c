@@ -111,6 +111,9 @@ static void unknown_bytes_are_unk_or_an_error(void **state)
     assert_int_equal(krait_tokenizer_encode(tokenizer, "abc", 3, NULL, &ids, &n, &error), KRAIT_ERROR_ARGUMENT);
     assert_non_null(strstr(error.message, "0x63"));
     assert_null(ids);
+    char text[500];
+    memset(text, 'c', sizeof text); /* a long piece */
+    assert_int_equal(krait_tokenizer_encode(tokenizer, text, sizeof text, NULL, &ids, &n, &error), KRAIT_ERROR_ARGUMENT);
     krait_tokenizer_free(tokenizer);
     const char *vocab = "\"a\":0,\"b\":1,\"<u>\":2";
     parts p = { .vocab = vocab, .merges = "", .model = "\"unk_token\":\"<u>\"," };

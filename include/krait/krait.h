@@ -317,9 +317,9 @@ KRAIT_API krait_status krait_run(krait_session *session, const krait_sequence *s
 
 /* ---- tokenizers -------------------------------------------------------------------------------------------------- */
 
-/* Byte-level BPE as described by a Hugging Face tokenizer.json. Invalid UTF-8 is encoded byte by byte, so that decoding gives
- * every input back (up to the normalisation that the tokenizer itself asks for). In a build without text these functions
- * return KRAIT_ERROR_UNSUPPORTED. */
+/* Byte-level BPE as described by a Hugging Face tokenizer.json. Each run of invalid UTF-8 is encoded on its own, from its bytes, so
+ * that decoding gives every input back (up to what the tokenizer itself asks for: normalisation, added tokens that take white
+ * space along). In a build without text these functions return KRAIT_ERROR_UNSUPPORTED. */
 typedef struct krait_tokenizer krait_tokenizer;
 
 typedef struct krait_encode_options {
@@ -335,7 +335,9 @@ KRAIT_API void krait_tokenizer_free(krait_tokenizer *tokenizer);
 
 /* One more than the largest id. */
 KRAIT_API size_t krait_tokenizer_vocab_size(const krait_tokenizer *tokenizer);
-/* Free `ids` with krait_free(). An empty text gives no ids and NULL. */
+/* Free `ids` with krait_free(). An empty text gives no ids and NULL. Special tokens that a post_processor would put around the
+ * text are not added. A byte that the vocabulary has no token for (published ones may lack those that never occur in UTF-8) is
+ * KRAIT_ERROR_ARGUMENT, unless the tokenizer names an unk_token. */
 KRAIT_API krait_status krait_tokenizer_encode(const krait_tokenizer *tokenizer, const char *text, size_t length,
                                               const krait_encode_options *options, int32_t **ids, size_t *n_ids,
                                               krait_error *error);
@@ -350,7 +352,7 @@ KRAIT_API bool krait_tokenizer_is_special(const krait_tokenizer *tokenizer, int3
 KRAIT_API int32_t krait_tokenizer_id(const krait_tokenizer *tokenizer, const char *token, size_t length);
 
 /* Decodes token by token and gives out whole UTF-8 characters only; bytes that can no longer become a character come out as
- * U+FFFD. */
+ * U+FFFD, and so does an id that the tokenizer does not have (a padding row of the model's vocabulary). */
 typedef struct krait_decoder krait_decoder;
 
 KRAIT_API krait_status krait_decoder_create(krait_decoder **decoder, const krait_tokenizer *tokenizer, bool keep_special,

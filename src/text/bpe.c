@@ -137,21 +137,19 @@ krait_status kr_bpe_encode(const kr_bpe *bpe, kr_bpe_scratch *scratch, const cha
         ids->data[ids->length++] = whole;
         return KRAIT_OK;
     }
-    uint32_t tokens[SHORT_PIECE];
-    size_t n = 0;
+    /* A long piece's tokens are merged where the ids will be. */
+    uint32_t few[SHORT_PIECE], *tokens = length <= SHORT_PIECE ? few : (uint32_t *)(ids->data + ids->length);
     unsigned char missing = 0;
-    if (length <= SHORT_PIECE) {
-        n = merge_short(bpe, tokens, byte_tokens(bpe, piece, length, tokens, &missing));
-        for (size_t i = 0; i < n; i++) ids->data[ids->length + i] = (int32_t)tokens[i];
-    } else {
-        uint32_t *all = (uint32_t *)(ids->data + ids->length);
-        n = byte_tokens(bpe, piece, length, all, &missing);
-        status = kr_bpe_merge_long(bpe, scratch, all, &n, error);
-        if (status) return status;
-    }
+    size_t n = byte_tokens(bpe, piece, length, tokens, &missing);
     if (n == 0)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "text: expected bytes that the tokenizer has tokens for, found 0x%02x",
                        missing);
-    ids->length += n;
-    return KRAIT_OK;
+    if (length <= SHORT_PIECE) {
+        n = merge_short(bpe, tokens, n);
+        for (size_t i = 0; i < n; i++) ids->data[ids->length + i] = (int32_t)tokens[i];
+    } else {
+        status = kr_bpe_merge_long(bpe, scratch, tokens, &n, error);
+    }
+    if (!status) ids->length += n;
+    return status;
 }
