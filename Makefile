@@ -3,7 +3,7 @@
 BUILD  := build/release
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
-PROMPT ?= It was a dark and stormy night, and the
+export PROMPT ?= It was a dark and stormy night, and the
 
 help:
 	@echo "make run      set up, build, and let the bundled model continue a sentence (PROMPT=...)"
@@ -16,21 +16,26 @@ help:
 setup-%:
 	@tools/setup.sh $(subst -, ,$*)
 
-build:
+configure:
 	@mkdir -p build
 	@cmake --preset release > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@grep -e '-- krait:' $(BUILD).log || true
+
+build: configure
 	@cmake --build $(BUILD) -j $(JOBS)
 
-run: setup-run build
-	@$(BUILD)/krait run -p "$(PROMPT)" --stats
+program: configure
+	@cmake --build $(BUILD) -j $(JOBS) --target krait_cli
+
+run: setup-run program
+	@$(BUILD)/krait run -p "$$PROMPT" --stats
 
 # With CI set, tests that need KRAIT_DATA (tests/data/README.md) fail when it is missing; without the folder they are skipped.
 test: setup-run-test build
 	@cd $(BUILD) && $(if $(KRAIT_DATA),,env -u CI )ctest --output-on-failure -j $(JOBS)
 
-bench: setup-run build
-	@$(BUILD)/krait bench
+bench: setup-run program
+	@$(BUILD)/krait bench --shape 130m
 
 install: setup-run build
 	@cmake --install $(BUILD) --prefix "$(PREFIX)"
@@ -41,5 +46,7 @@ format:
 clean:
 	@rm -rf build
 
-.PHONY: help build run test bench install format clean
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL: # set up before building; the build has its own jobs
+.PHONY: help configure build program run test bench install format clean
 .DEFAULT_GOAL := help
