@@ -140,7 +140,7 @@ int main(int argc, char **argv)
     kr_json_open(&w, '[');
     static const char *const patterns[] = {
         "English in one line", "English without spaces", "random letters", "a", " ",   "\n", "a b ",
-        "\xe4\xb8\xad",        "\xcc\x81\xcc\xa7",       "\xff",           "'", " \n", "1"
+        "\xe4\xb8\xad",        "\xcc\x81\xcc\xa7",       "\x80",           "'", " \n", "1"
     };
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         fill(text, patterns[i], novels, n_novels);
