@@ -91,6 +91,50 @@ static void pieces_of_any_length_merge_as_defined(void **state)
     }
 }
 
+/* Every string of a and b up to `LONGEST` is a token, made from any two parts, with ranks drawn at random: merging makes pairs of
+ * lower rank all the time. */
+static void any_ranks_merge_as_defined(void **state)
+{
+    (void)state;
+    enum { LONGEST = 5, N_TOKENS = (2 << LONGEST) - 2 };
+    char names[N_TOKENS][LONGEST + 1];
+    kr_vocab_entry vocab[N_TOKENS];
+    kr_merge_entry merges[N_TOKENS * LONGEST];
+    kr_rng rng;
+    kr_rng_seed(&rng, 6);
+    for (int i = 0; i < N_TOKENS; i++) { /* the bits of i + 2 below the highest */
+        size_t length = 31 - (size_t)__builtin_clz((unsigned)i + 2);
+        for (size_t j = 0; j < length; j++) names[i][j] = (i + 2) >> (length - 1 - j) & 1 ? 'b' : 'a';
+        vocab[i] = (kr_vocab_entry){ { names[i], length }, i };
+    }
+    for (int round = 0; round < 200; round++) {
+        size_t n_merges = 0;
+        for (int i = 0; i < N_TOKENS; i++)
+            for (size_t cut = 1; cut < vocab[i].text.length; cut++) {
+                kr_merge_entry merge = { { names[i], cut }, { names[i] + cut, vocab[i].text.length - cut } };
+                size_t at = kr_rng_u32(&rng) % (n_merges + 1);
+                merges[n_merges++] = merges[at];
+                merges[at] = merge;
+            }
+        kr_tokenizer_json json = { .vocab = vocab, .n_vocab = N_TOKENS, .merges = merges, .n_merges = n_merges };
+        model m = { 0 };
+        kr_bpe_scratch scratch = { 0 };
+        assert_ok(kr_vocabulary_build(&m.vocabulary, &m.arena, "ranks", &json, &error));
+        assert_ok(kr_bpe_build(&m.bpe, &m.vocabulary, &m.arena, "ranks", &json, &error));
+        char text[300];
+        int32_t expected[sizeof text];
+        size_t n = 1 + kr_rng_u32(&rng) % sizeof text;
+        for (size_t j = 0; j < n; j++) text[j] = (char)('a' + kr_rng_u32(&rng) % 2);
+        kr_ids ids = { 0 };
+        assert_ok(kr_bpe_encode(&m.bpe, &scratch, text, n, &ids, &error));
+        assert_int_equal(ids.length, merge_by_definition(&m.bpe, text, n, expected));
+        assert_memory_equal(ids.data, expected, ids.length * sizeof *expected);
+        kr_free(ids.data);
+        kr_bpe_scratch_free(&scratch);
+        unload(&m);
+    }
+}
+
 static void alphabet_covers_every_byte(void **state)
 {
     (void)state;
@@ -212,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_of_any_length_merge_as_defined),
+        cmocka_unit_test(any_ranks_merge_as_defined),
         cmocka_unit_test(alphabet_covers_every_byte),
         cmocka_unit_test(text_is_normalised),
         cmocka_unit_test(patterns_are_translated),

@@ -201,8 +201,8 @@ static krait_status prepare(const kr_bpe *bpe, kr_bpe_scratch *s, size_t n, krai
 
 krait_status kr_bpe_merge_long(const kr_bpe *bpe, kr_bpe_scratch *scratch, uint32_t *tokens, size_t *n, krait_error *error)
 {
-    if (*n >= UINT32_MAX)
-        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "text: expected pieces of less than 4 GB, found one of %zu bytes", *n);
+    if (*n > INT32_MAX) /* pairs are numbered below 2 n */
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "text: expected pieces of at most 2 GB, found one of %zu bytes", *n);
     krait_status status = prepare(bpe, scratch, *n, error);
     if (status) return status;
     long_piece p = { .bpe = bpe, .scratch = scratch, .nodes = scratch->nodes, .n = *n, .unused = NONE, .error = error };

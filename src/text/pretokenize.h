@@ -1,4 +1,5 @@
-/* Cutting text into the pieces that are merged one by one: the pre-tokenizers of tokenizer.json. */
+/* Cutting text into the pieces that are merged one by one: the pre-tokenizers of tokenizer.json. Punctuation is what it is to the
+ * PCRE2 library; Hugging Face's has stayed at Unicode 8, so that later characters differ. */
 #ifndef KR_TEXT_PRETOKENIZE_H
 #define KR_TEXT_PRETOKENIZE_H
 
