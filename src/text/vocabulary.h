@@ -23,9 +23,9 @@ typedef struct kr_vocabulary {
     size_t slot_mask;
 } kr_vocabulary;
 
-/* An added token that model.vocab has too keeps the bytes it has there; another stands for its own text (which Hugging Face would
- * decode through the byte-level alphabet as well, and so break "é"). Refused: an id given twice, an entry outside the byte-level alphabet (unless it is an added token, which stands for its own
- * text), an added token whose id belongs to another. */
+/* An added token that model.vocab has too keeps the bytes it has there; another stands for its own text (which Hugging Face
+ * would decode through the byte-level alphabet as well, and so break "é"). Refused: an id given twice, an entry outside the
+ * alphabet unless it is an added token, an added token whose id belongs to another. */
 krait_status kr_vocabulary_build(kr_vocabulary *vocabulary, kr_arena *arena, const char *name, const kr_tokenizer_json *json,
                                  krait_error *error);
 
