@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         float logits[7];
         int32_t id = 3;
         krait_sequence next = { .state = state, .tokens = &id, .count = 1, .want = KRAIT_WANT_LAST };
-        if (krait_session_create(&session, model, &(krait_session_options){ .threads = 1, .chunk_tokens = 1 }, NULL) == KRAIT_OK) {
+        if (krait_session_create(&session, model, &(krait_session_options){ .threads = 1, .chunk_tokens = 1 }, NULL)
+            == KRAIT_OK) {
             if (krait_run(session, &next, 1, &(krait_outputs){ .logits = logits }, NULL) != KRAIT_OK) abort();
             krait_session_free(session);
         }

@@ -266,7 +266,8 @@ static krait_status read_hints(krait_config *config, krait_checkpoint *checkpoin
         return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: %s: expected true (RMSNorm), found false (LayerNorm)", hints->file,
                        hints->rms_norm.key);
     if (hints->ssm_layer[0] && strcmp(hints->ssm_layer, "Mamba1") != 0)
-        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: ssm_cfg.layer: expected Mamba1, found %s", hints->file, hints->ssm_layer);
+        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: ssm_cfg.layer: expected Mamba1, found %s", hints->file,
+                       hints->ssm_layer);
     if (hints->activation[0] && strcmp(hints->activation, "silu") != 0 && strcmp(hints->activation, "swish") != 0)
         return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: hidden_act: expected silu, found %s", hints->file, hints->activation);
     bool falcon = strcmp(type, "falcon_mamba") == 0 || strncmp(hints->architecture, "FalconMamba", 11) == 0;
