@@ -59,6 +59,31 @@ static size_t merge_by_definition(const kr_bpe *bpe, const char *text, size_t n,
     }
 }
 
+static size_t n_windows_fitted, n_windows_not;
+
+/* Compares with the definition: the piece as a whole, and merged in windows of any size, where these fit together. */
+static void expect_merged(const kr_bpe *bpe, kr_bpe_scratch *scratch, const char *text, size_t n, size_t window)
+{
+    int32_t expected[300], tokens[300];
+    assert_true(n <= 300);
+    size_t n_expected = merge_by_definition(bpe, text, n, expected);
+    kr_ids ids = { 0 };
+    assert_ok(kr_bpe_encode(bpe, scratch, text, n, &ids, &error));
+    assert_int_equal(ids.length, n_expected);
+    assert_memory_equal(ids.data, expected, n_expected * sizeof *expected);
+    kr_free(ids.data);
+    bool done;
+    for (size_t i = 0; i < n; i++) tokens[i] = bpe->byte_ids[(unsigned char)text[i]];
+    assert_ok(kr_bpe_merge_long(bpe, scratch, window, (uint32_t *)tokens, &n, &done, &error));
+    if (done) {
+        assert_int_equal(n, n_expected);
+        assert_memory_equal(tokens, expected, n_expected * sizeof *expected);
+        n_windows_fitted++;
+    } else {
+        n_windows_not++;
+    }
+}
+
 /* "starcoder" has its ranks shuffled: merging often makes pairs of lower rank than the one just merged. */
 static void pieces_of_any_length_merge_as_defined(void **state)
 {
@@ -75,16 +100,10 @@ static void pieces_of_any_length_merge_as_defined(void **state)
         m.bpe.ignore_merges = false;
         for (int i = 0; i < 1500; i++) {
             char text[300];
-            int32_t expected[sizeof text];
             const char *from = letters[kr_rng_u32(&rng) % 5];
             size_t n = 1 + kr_rng_u32(&rng) % (i % 2 ? 60 : sizeof text);
             for (size_t j = 0; j < n; j++) text[j] = from[kr_rng_u32(&rng) % strlen(from)];
-            kr_ids ids = { 0 };
-            assert_ok(kr_bpe_encode(&m.bpe, &scratch, text, n, &ids, &error));
-            size_t n_expected = merge_by_definition(&m.bpe, text, n, expected);
-            assert_int_equal(ids.length, n_expected);
-            assert_memory_equal(ids.data, expected, n_expected * sizeof *expected);
-            kr_free(ids.data);
+            expect_merged(&m.bpe, &scratch, text, n, 1 + kr_rng_u32(&rng) % 100);
         }
         kr_bpe_scratch_free(&scratch);
         unload(&m);
@@ -122,17 +141,19 @@ static void any_ranks_merge_as_defined(void **state)
         assert_ok(kr_vocabulary_build(&m.vocabulary, &m.arena, "ranks", &json, &error));
         assert_ok(kr_bpe_build(&m.bpe, &m.vocabulary, &m.arena, "ranks", &json, &error));
         char text[300];
-        int32_t expected[sizeof text];
         size_t n = 1 + kr_rng_u32(&rng) % sizeof text;
         for (size_t j = 0; j < n; j++) text[j] = (char)('a' + kr_rng_u32(&rng) % 2);
-        kr_ids ids = { 0 };
-        assert_ok(kr_bpe_encode(&m.bpe, &scratch, text, n, &ids, &error));
-        assert_int_equal(ids.length, merge_by_definition(&m.bpe, text, n, expected));
-        assert_memory_equal(ids.data, expected, ids.length * sizeof *expected);
-        kr_free(ids.data);
+        expect_merged(&m.bpe, &scratch, text, n, 1 + kr_rng_u32(&rng) % 100);
         kr_bpe_scratch_free(&scratch);
         unload(&m);
     }
+}
+
+static void windows_sometimes_fit(void **state)
+{
+    (void)state;
+    print_message("windows fitted together for %zu pieces, not for %zu\n", n_windows_fitted, n_windows_not);
+    assert_true(n_windows_fitted > 1000 && n_windows_not > 0);
 }
 
 static void alphabet_covers_every_byte(void **state)
@@ -257,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_of_any_length_merge_as_defined),
         cmocka_unit_test(any_ranks_merge_as_defined),
+        cmocka_unit_test(windows_sometimes_fit),
         cmocka_unit_test(alphabet_covers_every_byte),
         cmocka_unit_test(text_is_normalised),
         cmocka_unit_test(patterns_are_translated),

@@ -7,6 +7,9 @@
 /* Pieces of up to so many bytes, which is all but a few, are merged in a plain array. */
 enum { SHORT_PIECE = 48 };
 
+/* Longer ones in windows of so many tokens, which stay in a core's first cache. */
+enum { WINDOW = 2048 };
+
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static int shown(size_t length) { return length > 60 ? 60 : (int)length; }
@@ -74,7 +77,6 @@ krait_status kr_bpe_build(kr_bpe *bpe, const kr_vocabulary *vocabulary, kr_arena
     *bpe = (kr_bpe){ .vocabulary = vocabulary,
                      .merges = kr_arena_alloc(arena, n_slots, sizeof *bpe->merges),
                      .merge_mask = n_slots - 1,
-                     .n_ranks = json->n_merges,
                      .fuse_unk = json->fuse_unk,
                      .ignore_merges = json->ignore_merges };
     if (!bpe->merges) return kr_fail_memory(error, "merges", n_slots * sizeof *bpe->merges);
@@ -148,7 +150,11 @@ krait_status kr_bpe_encode(const kr_bpe *bpe, kr_bpe_scratch *scratch, const cha
         n = merge_short(bpe, tokens, n);
         for (size_t i = 0; i < n; i++) ids->data[ids->length + i] = (int32_t)tokens[i];
     } else {
-        status = kr_bpe_merge_long(bpe, scratch, tokens, &n, error);
+        bool done = false;
+        for (size_t window = WINDOW; !status && !done; window *= 8) {
+            n = byte_tokens(bpe, piece, length, tokens, &missing);
+            status = kr_bpe_merge_long(bpe, scratch, window, tokens, &n, &done, error);
+        }
     }
     if (!status) ids->length += n;
     return status;

@@ -43,24 +43,20 @@ static inline kr_merge *kr_bpe_find_merge(const kr_bpe *bpe, uint32_t left, uint
 /* What merging long pieces needs, kept from piece to piece. A zeroed one is ready. */
 typedef struct kr_bpe_scratch {
     struct kr_long_node *nodes; /* [capacity] */
-    uint32_t *order;            /* [capacity] */
+    uint64_t *heap;             /* [2 * capacity] */
     size_t capacity;
-    struct kr_long_pair *pairs; /* [pair_capacity] */
-    size_t pair_capacity;
-    uint32_t *heads;    /* [n_ranks] */
-    uint64_t *occupied; /* [n_ranks / 64, rounded up] */
-    uint64_t *early;    /* [early_capacity] */
-    size_t early_capacity;
 } kr_bpe_scratch;
 
 void kr_bpe_scratch_free(kr_bpe_scratch *scratch);
 
-/* Appends the tokens of one piece, in time and memory proportional to its length. On an error ids->length is as it was.
+/* Appends the tokens of one piece, in time proportional to its length. On an error ids->length is as it was.
  * KRAIT_ERROR_ARGUMENT: a byte that has no token, where there is no unk_token. */
 krait_status kr_bpe_encode(const kr_bpe *bpe, kr_bpe_scratch *scratch, const char *piece, size_t length, kr_ids *ids,
                            krait_error *error);
 
-/* Merges tokens[0..*n) in place: what kr_bpe_encode() does with a long piece. */
-krait_status kr_bpe_merge_long(const kr_bpe *bpe, kr_bpe_scratch *scratch, uint32_t *tokens, size_t *n, krait_error *error);
+/* What kr_bpe_encode() does with a long piece: merges tokens[0..*n) in place, in windows of `size` tokens. *done false: the windows did
+ * not fit together, and tokens are spoilt; that cannot happen when size >= *n. */
+krait_status kr_bpe_merge_long(const kr_bpe *bpe, kr_bpe_scratch *scratch, size_t size, uint32_t *tokens, size_t *n, bool *done,
+                               krait_error *error);
 
 #endif
