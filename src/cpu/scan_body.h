@@ -106,8 +106,16 @@ VEC_INLINE void scan_outputs(const kr_scan *op, scan_tile *tile, size_t token, s
     }
 }
 
-/* All tokens of all sequences, for channels (at most a tile's) of one group. */
-static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group, size_t channel, size_t n_channels)
+/* Starts reading [n_rows, n_channels] into the second cache: rows are too far apart for the processor to guess. */
+VEC_INLINE void scan_fetch(const float *rows, size_t n_rows, size_t stride, size_t n_channels)
+{
+    for (size_t n = 0; n < n_rows; n++)
+        for (size_t c = 0; c < n_channels; c += 16) __builtin_prefetch(rows + n * stride + c, 0, 2);
+}
+
+/* All tokens of all sequences, for channels (at most a tile's) of one group. n_next channels follow later: with one token a sequence
+ * (decode), states and A are most of what there is to read. */
+static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group, size_t channel, size_t n_channels, size_t n_next)
 {
     size_t N = op->d_state;
     vec largest_A[SCAN_TILE_VECTORS], largest_dt[SCAN_TILE_VECTORS];
@@ -123,6 +131,12 @@ static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group,
     }
     for (size_t s = 0; s < op->rows.n_sequences; s++) {
         size_t end = op->rows.start[s + 1];
+        if (s + 1 < op->rows.n_sequences) {
+            scan_fetch(op->state[s + 1] + channel, N, op->d_inner, n_channels);
+        } else if (n_next > 0) {
+            scan_fetch(op->A + channel + n_channels, N, op->d_inner, n_next);
+            scan_fetch(op->state[0] + channel + n_channels, N, op->d_inner, n_next);
+        }
         for (size_t t = op->rows.start[s]; t < end; t += KR_SCAN_TILE_TOKENS) {
             size_t n_tokens = end - t < KR_SCAN_TILE_TOKENS ? end - t : KR_SCAN_TILE_TOKENS;
             const float *B = op->B.data + t * op->B.stride + group * N, *C = op->C.data + t * op->C.stride + group * N;
@@ -147,7 +161,8 @@ static void scan_channels(const kr_scan *op, size_t begin, size_t end, void *scr
         size_t group = d / per_group, last = (group + 1) * per_group;
         if (last > end) last = end;
         if (last - d > KR_SCAN_TILE_CHANNELS) last = d + KR_SCAN_TILE_CHANNELS;
-        scan_tile_channels(op, scratch, group, d, last - d);
+        size_t after = end - last < KR_SCAN_TILE_CHANNELS ? end - last : KR_SCAN_TILE_CHANNELS;
+        scan_tile_channels(op, scratch, group, d, last - d, after);
         d = last;
     }
 }
