@@ -3,7 +3,7 @@
  * Each is an op on a share of its work: single-threaded, without allocation. The drivers (scan.c, conv.c, norm.c, linear.c,
  * mixer_step.c) cut the work and run the shares on threads. A result has the same bits whatever the shares.
  * kr_cpu_kernels_plain holds the references, the specification. The tables of the vector instruction sets are made by
- * kernels_<isa>.c, which includes vec_<isa>.h and then every body (scan_body.h, conv_body.h, norm_body.h, math_body.h,
+ * kernels_<isa>.c, which includes vec_<isa>.h, exp2_<how>.h and then every body (math_body.h, scan_body.h, conv_body.h, norm_body.h,
  * matvec_body.h): one text per kernel, compiled once per instruction set. */
 #ifndef KR_CPU_KERNELS_H
 #define KR_CPU_KERNELS_H

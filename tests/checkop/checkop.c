@@ -1,6 +1,7 @@
 #include "checkop.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,6 +217,17 @@ static const struct {
     { "vectors", check_vectors, NULL },
 };
 
+/* Says which case touched a guard page. */
+static const check *running;
+static void on_fault(int number)
+{
+    static const char text[] = "FAILED: memory outside a buffer was touched: ";
+    ssize_t written = write(STDOUT_FILENO, text, sizeof text - 1);
+    const char *parts[] = { running->op, " ", krait_isa_name(running->device->isa), ", ", running->label, "\n" };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) written += write(STDOUT_FILENO, parts[i], strlen(parts[i]));
+    _exit(written > 0 ? 1 : number);
+}
+
 static int usage(FILE *out)
 {
     fprintf(out, "usage: checkop [--bench] [--json] [--op NAME] [--isa NAME] [--seed N]\n"
@@ -250,6 +262,8 @@ int main(int argc, char **argv)
             return usage(stderr);
     }
 
+    signal(SIGSEGV, on_fault);
+    signal(SIGBUS, on_fault);
     size_t runs = 0, failures = 0;
     kr_json_writer writer = { .file = stdout, .indent = 2 };
     if (bench && json) kr_json_open(&writer, '[');
@@ -265,6 +279,7 @@ int main(int argc, char **argv)
             c.worst = 0;
             kr_rng_seed(&c.rng, seed);
             runs++;
+            running = &c;
             (bench ? ops[i].bench : ops[i].check)(&c);
             check_end_case(&c);
             failures += c.failures;
