@@ -43,6 +43,6 @@ if ! get install --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
     fi
 fi
 for package in "${missing[@]}"; do
-    installed "$package" || echo "warning: $package could not be installed: $(grep -E '^E:' "$log" | tail -1)" >&2
+    installed "$package" || echo "warning: $package could not be installed: $(grep -E "^E:.* '?$package'?( |$)" "$log" | tail -1)" >&2
 done
 exit 0
