@@ -195,6 +195,7 @@ static double rate(uint64_t n, double seconds) { return seconds > 0 ? (double)n 
 void kr_run_stats(const kr_run *run, const krait_generate_result *result)
 {
     const kr_model_source *source = &run->source;
+    fflush(stdout); /* the text before the figures, also where both go to one file */
     fprintf(stderr, "prompt     %8s tokens in %8s  %10.1f tokens/s\n", kr_text_count(result->n_prompt).text,
             kr_text_seconds(result->prefill_seconds).text, rate(result->n_prompt, result->prefill_seconds));
     fprintf(stderr, "generated  %8s tokens in %8s  %10.1f tokens/s\n", kr_text_count(result->n_generated).text,
