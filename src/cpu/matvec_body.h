@@ -10,7 +10,8 @@ enum {
     MATVEC_HIGH_ROWS = VEC_REGISTERS >= 32 ? 16 : 8, /* of a tile of one token */
     MATVEC_MIN_BLOCK = 66,                           /* tokens that share one reading of the weights, */
     MATVEC_BLOCK_BYTES = 256 << 10,                  /* or as many as have this much x, which is to stay in cache */
-    MATVEC_AHEAD_BYTES = 32 << 10                    /* how far ahead weights are fetched from memory, into that cache */
+    MATVEC_AHEAD_BYTES = 32 << 10,                   /* how far ahead weights are fetched from memory, into that cache; */
+    MATVEC_ASKS = 3                                  /* asked for so often, since a busy core drops such requests */
 };
 
 /* Where to fetch ahead: an address, since it runs past the end of the weights. */
@@ -87,32 +88,26 @@ static void matvec_tile_of(const kr_linear *op, size_t j, size_t t, size_t token
     }
 }
 
-VEC_INLINE matvec_ahead matvec_ahead_of(const kr_linear *op, size_t j, size_t lines)
+/* As many lines as a tile reads that has so many rows from row j on. */
+VEC_INLINE matvec_ahead matvec_ahead_of(const kr_linear *op, size_t j, size_t rows)
 {
-    return (matvec_ahead){ (uintptr_t)(op->weight.data + j * op->weight.columns) + MATVEC_AHEAD_BYTES, lines };
+    return (matvec_ahead){ (uintptr_t)(op->weight.data + j * op->weight.columns) + MATVEC_AHEAD_BYTES, rows * VEC_LANES / 16 };
 }
 
 /* Tokens t .. t+n-1, which fit a cache. */
 static void matvec_block(const kr_linear *op, size_t begin, size_t end, size_t t, size_t n)
 {
-    /* Lines that a step along the columns takes from MATVEC_ROWS rows: the tiles of one row of tiles share fetching them. */
-    enum { LINES = MATVEC_ROWS * VEC_LANES / 16 };
-    const size_t tiles = (n + MATVEC_TOKENS - 1) / MATVEC_TOKENS, lines = tiles < LINES ? LINES / tiles : 1;
-    const size_t steps = op->weight.columns / VEC_LANES;
+    const size_t tiles = (n + MATVEC_TOKENS - 1) / MATVEC_TOKENS;
     size_t j = begin;
     if (n == 1)
         for (; j + MATVEC_HIGH_ROWS <= end; j += MATVEC_HIGH_ROWS)
-            matvec_tile(op, j, MATVEC_HIGH_ROWS, t, 1, matvec_ahead_of(op, j, MATVEC_HIGH_ROWS * VEC_LANES / 16));
-    for (; j + MATVEC_ROWS <= end; j += MATVEC_ROWS) {
-        matvec_ahead ahead = matvec_ahead_of(op, j, lines);
+            matvec_tile(op, j, MATVEC_HIGH_ROWS, t, 1, matvec_ahead_of(op, j, MATVEC_HIGH_ROWS));
+    for (; j + MATVEC_ROWS <= end; j += MATVEC_ROWS)
         for (size_t i = 0, first = t; i < tiles; i++) {
             size_t tokens = n / tiles + (i < n % tiles);
-            matvec_tile_of(op, j, first, tokens, ahead);
+            matvec_tile_of(op, j, first, tokens, matvec_ahead_of(op, j, i < MATVEC_ASKS ? MATVEC_ROWS : 0));
             first += tokens;
-            ahead.address += 64 * lines * steps;
-            if ((i + 2) * lines > LINES) ahead.lines = 0;
         }
-    }
     for (; j < end; j++)
         for (size_t i = t; i < t + n; i++) matvec_tile(op, j, 1, i, 1, matvec_ahead_of(op, j, 0));
 }
