@@ -15,6 +15,7 @@
 #include "base/threads.h"
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
+#include "cpu/vec_inline.h"
 #include "krait/krait.h"
 
 #if defined(__x86_64__)
@@ -34,12 +35,18 @@ static double now(void)
 
 enum { FMA_ROUNDS = 1000000, FMA_SUMS = 12 };
 
-#define FMA_LOOP(TYPE, FMA, SUMS_OF, CONSTRAINT)                                            \
-    TYPE a = SUMS_OF(0.999f), b = SUMS_OF(0.001f), s[FMA_SUMS];                             \
-    for (int i = 0; i < FMA_SUMS; i++) s[i] = SUMS_OF((float)i);                            \
-    for (int round = 0; round < FMA_ROUNDS; round++)                                        \
-        _Pragma("GCC unroll 12") for (int i = 0; i < FMA_SUMS; i++) s[i] = FMA(a, s[i], b); \
-    for (int i = 0; i < FMA_SUMS; i++) __asm__ volatile("" ::CONSTRAINT(s[i]));
+/* The empty assembler hides the values, lest the compiler work the sums out. */
+#define FMA_LOOP(TYPE, FMA, SET, REGISTER)                         \
+    TYPE a = SET(0.999f), b = SET(0.001f), s[FMA_SUMS];            \
+    for (int i = 0; i < FMA_SUMS; i++) {                           \
+        s[i] = SET((float)i);                                      \
+        __asm__ volatile("" : "+" REGISTER(s[i]));                 \
+    }                                                              \
+    for (int round = 0; round < FMA_ROUNDS; round++) {             \
+        VEC_UNROLL                                                 \
+        for (int i = 0; i < FMA_SUMS; i++) s[i] = FMA(a, s[i], b); \
+    }                                                              \
+    for (int i = 0; i < FMA_SUMS; i++) __asm__ volatile("" ::REGISTER(s[i]));
 
 #if defined(__x86_64__)
 __attribute__((target("avx512f"))) static void fma_avx512(void) { FMA_LOOP(__m512, _mm512_fmadd_ps, _mm512_set1_ps, "v") }

@@ -21,38 +21,40 @@ VEC_INLINE void matvec_tile(const kr_linear *op, size_t j, size_t step, const si
     const size_t K = op->weight.columns, run = step * K, stride = op->x.stride;
     const float *w = op->weight.data + j * K, *x = op->x.data + t * stride;
     vec sum[6][MATVEC_ROWS];
-#pragma GCC unroll 6
-    for (size_t i = 0; i < tokens; i++)
-#pragma GCC unroll 4
+    VEC_UNROLL
+    for (size_t i = 0; i < tokens; i++) {
+        VEC_UNROLL
         for (size_t r = 0; r < rows; r++) sum[i][r] = vec_zero();
+    }
     size_t k = 0;
     for (; k + VEC_LANES <= K; k += VEC_LANES) {
-        if (ahead && (VEC_LANES == 16 || k % 16 == 0)) /* once per line of 64 bytes; an address, as it may be past the end */
-#pragma GCC unroll 4
+        if (ahead && (VEC_LANES == 16 || k % 16 == 0)) { /* once per line of 64 bytes; an address: it may be past the end */
+            VEC_UNROLL
             for (size_t r = 0; r < rows; r++) __builtin_prefetch((const void *)((uintptr_t)(w + r * run + k) + ahead), 0, 2);
+        }
         vec b[6];
-#pragma GCC unroll 6
+        VEC_UNROLL
         for (size_t i = 0; i < tokens; i++) {
             b[i] = vec_load(x + i * stride + k);
             vec_keep(&b[i]);
         }
-#pragma GCC unroll 4
+        VEC_UNROLL
         for (size_t r = 0; r < rows; r++) {
             vec a = vec_load(w + r * run + k);
             if (tokens > 1) vec_keep(&a);
-#pragma GCC unroll 6
+            VEC_UNROLL
             for (size_t i = 0; i < tokens; i++) sum[i][r] = vec_fma(a, b[i], sum[i][r]);
         }
     }
     if (k < K) {
-#pragma GCC unroll 4
+        VEC_UNROLL
         for (size_t r = 0; r < rows; r++) {
             vec a = vec_load_n(w + r * run + k, K - k);
-#pragma GCC unroll 6
+            VEC_UNROLL
             for (size_t i = 0; i < tokens; i++) sum[i][r] = vec_fma(a, vec_load_n(x + i * stride + k, K - k), sum[i][r]);
         }
     }
-#pragma GCC unroll 6
+    VEC_UNROLL
     for (size_t i = 0; i < tokens; i++) {
         float s[MATVEC_ROWS], *y = op->y.data + (t + i) * op->y.stride + j;
         if (rows == MATVEC_ROWS)

@@ -16,4 +16,11 @@
 #define VEC_PARTIAL VEC_INLINE
 #endif
 
+/* Before a loop over registers, which are an array only in the text: without it the array would be one in memory. */
+#if defined(__clang__)
+#define VEC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VEC_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #endif
