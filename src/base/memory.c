@@ -3,12 +3,26 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+
+/* Weights in huge pages are read up to a tenth faster: fewer translations, and the CPU prefetches across 4 KiB. */
+static void *alloc_huge(size_t bytes)
+{
+    void *block = aligned_alloc(HUGE_PAGE, bytes);
+#ifdef MADV_HUGEPAGE
+    if (block) madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: where it cannot be, pages are small */
+#endif
+    return block;
+}
 
 void *kr_alloc(size_t count, size_t size)
 {
     size_t bytes;
     if (!kr_mul(count, size, &bytes) || !kr_add(bytes, KR_ALIGNMENT, &bytes)) return NULL;
-    return aligned_alloc(KR_ALIGNMENT, bytes / KR_ALIGNMENT * KR_ALIGNMENT);
+    bytes = bytes / KR_ALIGNMENT * KR_ALIGNMENT;
+    return bytes < 2 * HUGE_PAGE ? aligned_alloc(KR_ALIGNMENT, bytes) : alloc_huge(bytes);
 }
 
 void *kr_alloc_zero(size_t count, size_t size)
