@@ -4,20 +4,29 @@
 #include "cpu/kernels.h"
 
 /* Up to so many tokens our kernels are faster than the library's (bench/bench_linear.c). */
-enum { MATVEC_MAX_TOKENS = 128 };
+enum { MATVEC_MAX_TOKENS = 128, ROWS_GRAIN = 16, SMALLEST_PIECE = 64 << 10 };
 
 typedef struct matvec_job {
     const kr_linear *op;
     void (*matvec)(const kr_linear *op, size_t begin, size_t end);
+    size_t next, smallest; /* row that no thread has taken; piece to take, in rows */
 } matvec_job;
 
-/* One run of consecutive rows per thread: each reads one piece of memory from end to end. */
+/* Threads take runs of consecutive rows, each half of what would be its share of the rest: long runs read memory well, short ones
+ * at the end let the threads end together, also where one is slower to get its memory. */
 static void matvec_share(void *context, int thread, int n_threads)
 {
-    const matvec_job *job = context;
-    size_t begin, end;
-    kr_share(job->op->weight.rows, 16, thread, n_threads, &begin, &end);
-    if (begin < end) job->matvec(job->op, begin, end);
+    matvec_job *job = context;
+    (void)thread;
+    size_t rows = job->op->weight.rows, begin = __atomic_load_n(&job->next, __ATOMIC_RELAXED);
+    while (begin < rows) {
+        size_t take = n_threads == 1 ? rows : (rows - begin) / (2 * (size_t)n_threads) / ROWS_GRAIN * ROWS_GRAIN;
+        if (take < job->smallest) take = job->smallest;
+        if (take > rows - begin) take = rows - begin;
+        if (!__atomic_compare_exchange_n(&job->next, &begin, begin + take, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+        job->matvec(job->op, begin, begin + take);
+        begin = __atomic_load_n(&job->next, __ATOMIC_RELAXED);
+    }
 }
 
 static void add_bias_share(void *context, int thread, int n_threads)
@@ -33,7 +42,8 @@ static void add_bias_share(void *context, int thread, int n_threads)
 
 static void run_matvec(const kr_exec *exec, const kr_linear *op)
 {
-    matvec_job job = { op, kr_cpu_kernels_of(exec->device->isa)->matvec };
+    size_t smallest = SMALLEST_PIECE / sizeof(float) / (op->weight.columns + 1) / ROWS_GRAIN * ROWS_GRAIN;
+    matvec_job job = { op, kr_cpu_kernels_of(exec->device->isa)->matvec, 0, smallest ? smallest : ROWS_GRAIN };
     kr_parallel(exec->threads, matvec_share, &job);
 }
 
