@@ -177,7 +177,7 @@ void bench_report(check *c, const char *label, double seconds, double items, con
     /* The plain variant runs first, through the same benchmarks in the same order. */
     size_t i = c->n_timed++;
     if (c->device == c->reference && i < 16) c->plain_seconds[i] = seconds;
-    double faster = i < 16 && c->plain_seconds[i] > 0 ? c->plain_seconds[i] / seconds : 1;
+    double faster = i < 16 ? c->plain_seconds[i] / seconds : 0; /* 0: not measured, with --isa */
     if (c->json) {
         kr_json_open(c->json, '{');
         kr_json_key(c->json, "op"), kr_json_put_text(c->json, c->op);
@@ -187,7 +187,7 @@ void bench_report(check *c, const char *label, double seconds, double items, con
         kr_json_key(c->json, "ns_per_item"), kr_json_put_number(c->json, seconds / items * 1e9);
         kr_json_key(c->json, "item"), kr_json_put_text(c->json, item);
         kr_json_key(c->json, "gb_per_second"), kr_json_put_number(c->json, bytes / seconds * 1e-9);
-        kr_json_key(c->json, "times_plain"), kr_json_put_number(c->json, faster);
+        if (faster > 0) kr_json_key(c->json, "times_plain"), kr_json_put_number(c->json, faster);
         kr_json_close(c->json, '}');
         return;
     }
@@ -197,7 +197,8 @@ void bench_report(check *c, const char *label, double seconds, double items, con
         printf(" %6.1f GB/s", bytes / seconds * 1e-9);
     else
         printf("            ");
-    printf(" %7.1f x plain\n", faster);
+    if (faster > 0) printf(" %7.1f x plain", faster);
+    putchar('\n');
 }
 
 /* ---- the program --------------------------------------------------------------------------------------------------- */
