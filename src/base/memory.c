@@ -10,7 +10,8 @@ enum { HUGE_PAGE = 2 << 20 };
 /* Weights in huge pages are read up to a tenth faster: fewer translations, and the CPU prefetches across 4 KiB. */
 static void *alloc_huge(size_t bytes)
 {
-    void *block = aligned_alloc(HUGE_PAGE, bytes);
+    if (bytes > SIZE_MAX - HUGE_PAGE) return NULL;
+    void *block = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
 #ifdef MADV_HUGEPAGE
     if (block) madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish: where it cannot be, pages are small */
 #endif
