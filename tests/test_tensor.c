@@ -1,14 +1,10 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
-#include "tensor/tensor.h"
+#include "fixture.h"
 
 /* What a 16-bit format with `exponent_bits` says a number is, by its definition. */
 static double meaning(uint16_t bits, int exponent_bits)
@@ -127,7 +123,38 @@ static void types_have_names_and_sizes(void **state)
     krait_dtype found;
     assert_false(kr_dtype_find(&found, "F8_E4M3", 7));
     assert_false(kr_dtype_find(&found, "F3", 2));
+    assert_false(kr_dtype_find(&found, "Q8_0", 4));
     assert_string_equal(krait_dtype_name((krait_dtype)99), "unknown");
+}
+
+/* tests/data/gguf/blocks.safetensors has random blocks of each type, and what ggml's own Python package makes of them. */
+static void blocks_mean_what_they_do_to_ggml(void **state)
+{
+    (void)state;
+    krait_checkpoint *file = fixture_open(KRAIT_TEST_DATA "/gguf", "blocks.safetensors");
+    for (int i = KRAIT_DTYPE_Q8_0; i <= KRAIT_DTYPE_IQ4_NL; i++) {
+        krait_dtype dtype = (krait_dtype)i;
+        char name[32];
+        snprintf(name, sizeof name, "%s.blocks", krait_dtype_name(dtype));
+        const kr_tensor *blocks = kr_checkpoint_find(file, name);
+        assert_non_null(blocks);
+        assert_int_equal(blocks->shape[1], kr_dtype_size(dtype));
+        size_t n, bytes, size = (size_t)(blocks->shape[0] * blocks->shape[1]);
+        snprintf(name, sizeof name, "%s.values", krait_dtype_name(dtype));
+        float *expected = fixture_floats(file, name, &n), *found = malloc(n * sizeof *found);
+        char *unaligned = malloc(size + 1);
+        memcpy(unaligned + 1, blocks->data, size);
+        kr_tensor tensor = { .dtype = dtype, .n_dims = 1, .shape = { n }, .data = unaligned + 1 };
+        kr_tensor_set_contiguous(&tensor);
+        assert_true(kr_tensor_bytes(&tensor, &bytes));
+        assert_int_equal(bytes, size);
+        kr_tensor_to_float32(found, &tensor);
+        assert_memory_equal(found, expected, n * sizeof *found);
+        free(unaligned);
+        free(expected);
+        free(found);
+    }
+    krait_checkpoint_free(file);
 }
 
 static void follows_strides(void **state)
@@ -180,11 +207,9 @@ static void counts_and_describes_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_f16_and_bf16_value_is_exact),
-        cmocka_unit_test(rounds_to_nearest_even),
-        cmocka_unit_test(converts_every_type_unaligned),
-        cmocka_unit_test(types_have_names_and_sizes),
-        cmocka_unit_test(follows_strides),
+        cmocka_unit_test(every_f16_and_bf16_value_is_exact), cmocka_unit_test(rounds_to_nearest_even),
+        cmocka_unit_test(converts_every_type_unaligned),     cmocka_unit_test(types_have_names_and_sizes),
+        cmocka_unit_test(blocks_mean_what_they_do_to_ggml),  cmocka_unit_test(follows_strides),
         cmocka_unit_test(counts_and_describes_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,10 +133,21 @@ typedef enum krait_dtype {
     KRAIT_DTYPE_U16,
     KRAIT_DTYPE_U32,
     KRAIT_DTYPE_U64,
-    KRAIT_DTYPE_BOOL
+    KRAIT_DTYPE_BOOL,
+    KRAIT_DTYPE_Q8_0, /* from here on in blocks of several elements, in GGUF files only */
+    KRAIT_DTYPE_Q4_0,
+    KRAIT_DTYPE_Q4_1,
+    KRAIT_DTYPE_Q5_0,
+    KRAIT_DTYPE_Q5_1,
+    KRAIT_DTYPE_Q2_K,
+    KRAIT_DTYPE_Q3_K,
+    KRAIT_DTYPE_Q4_K,
+    KRAIT_DTYPE_Q5_K,
+    KRAIT_DTYPE_Q6_K,
+    KRAIT_DTYPE_IQ4_NL
 } krait_dtype;
 
-/* "F32", "BF16", ...: as safetensors spells them. */
+/* "F32", "BF16", ...: as safetensors spells them; "Q4_K", ...: as ggml does. */
 KRAIT_API const char *krait_dtype_name(krait_dtype dtype);
 
 #define KRAIT_MAX_DIMS 8

@@ -99,13 +99,11 @@ krait_status krait_checkpoint_tensor(const krait_checkpoint *checkpoint, size_t 
     if (info) *info = (krait_tensor_info){ 0 };
     if (!checkpoint || !info || index >= checkpoint->n_tensors) return KRAIT_ERROR_ARGUMENT;
     const kr_tensor *tensor = &checkpoint->tensors[index];
-    size_t count = 0;
-    kr_tensor_count(tensor, &count); /* fits: the reader has checked */
-    *info = (krait_tensor_info){ .name = tensor->name,
-                                 .file = kr_base_name(tensor->file),
-                                 .dtype = tensor->dtype,
-                                 .n_dims = tensor->n_dims,
-                                 .bytes = (uint64_t)count * kr_dtype_size(tensor->dtype) };
+    size_t bytes = 0;
+    kr_tensor_bytes(tensor, &bytes); /* fits: the reader has checked */
+    *info = (krait_tensor_info){
+        .name = tensor->name, .file = kr_base_name(tensor->file), .dtype = tensor->dtype, .n_dims = tensor->n_dims, .bytes = bytes
+    };
     memcpy(info->shape, tensor->shape, sizeof info->shape);
     return KRAIT_OK;
 }
@@ -126,17 +124,17 @@ static void count_values(const float *values, size_t n, uint64_t *n_nan, uint64_
 krait_status krait_checkpoint_count_nonfinite(const krait_checkpoint *checkpoint, size_t index, uint64_t *n_nan,
                                               uint64_t *n_infinite)
 {
-    enum { CHUNK = 2048 };
+    enum { CHUNK = 2048 }; /* whole blocks of every type */
     float chunk[CHUNK];
     if (!checkpoint || !n_nan || !n_infinite || index >= checkpoint->n_tensors) return KRAIT_ERROR_ARGUMENT;
     *n_nan = *n_infinite = 0;
     const kr_tensor *tensor = &checkpoint->tensors[index];
-    size_t count = 0, size = kr_dtype_size(tensor->dtype);
+    size_t count = 0, block = kr_dtype_block(tensor->dtype), size = kr_dtype_size(tensor->dtype);
     kr_tensor_count(tensor, &count);
     if (kr_tensor_is_contiguous(tensor)) {
         for (size_t at = 0; at < count; at += CHUNK) {
             size_t n = count - at < CHUNK ? count - at : CHUNK;
-            kr_to_float32(chunk, tensor->dtype, (const char *)tensor->data + at * size, n);
+            kr_to_float32(chunk, tensor->dtype, (const char *)tensor->data + at / block * size, n);
             count_values(chunk, n, n_nan, n_infinite);
         }
         return KRAIT_OK;

@@ -95,7 +95,7 @@ static krait_status read_entry(const section *s, kr_arena *arena, const kr_json 
     uint64_t begin = range[0], end = range[1];
     size_t bytes;
     char text[96];
-    if (!kr_tensor_count(tensor, &bytes) || !kr_mul(bytes, kr_dtype_size(tensor->dtype), &bytes))
+    if (!kr_tensor_bytes(tensor, &bytes))
         return fail_entry(s, name, "shape", "a size that can be addressed", kr_tensor_describe(tensor, text, sizeof text), error);
     if (begin > end || end > s->size)
         return kr_fail(error, KRAIT_ERROR_FORMAT,
@@ -113,9 +113,9 @@ static krait_status read_entry(const section *s, kr_arena *arena, const kr_json 
 /* Only of tensors whose size was checked. */
 static size_t tensor_bytes(const kr_tensor *tensor)
 {
-    size_t count = 0;
-    kr_tensor_count(tensor, &count);
-    return count * kr_dtype_size(tensor->dtype);
+    size_t bytes = 0;
+    kr_tensor_bytes(tensor, &bytes);
+    return bytes;
 }
 
 /* By place, empty tensors first where several begin. */

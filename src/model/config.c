@@ -234,11 +234,11 @@ static int32_t special_id(krait_checkpoint *checkpoint, const kr_hint *hint, con
 
 static bool same_contents(const kr_tensor *a, const kr_tensor *b)
 {
-    size_t count;
+    size_t bytes;
     if (a->dtype != b->dtype || a->n_dims != b->n_dims || memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) != 0)
         return false;
-    if (!kr_tensor_is_contiguous(a) || !kr_tensor_is_contiguous(b) || !kr_tensor_count(a, &count)) return false;
-    return a->data == b->data || memcmp(a->data, b->data, count * kr_dtype_size(a->dtype)) == 0;
+    if (!kr_tensor_is_contiguous(a) || !kr_tensor_is_contiguous(b) || !kr_tensor_bytes(a, &bytes)) return false;
+    return a->data == b->data || memcmp(a->data, b->data, bytes) == 0;
 }
 
 /* The head is tied when there is none of its own, or one that equals the embedding, or when config.json says so (then a stored one

@@ -24,7 +24,8 @@ typedef struct check {
 
 static bool is_floating(krait_dtype dtype)
 {
-    return dtype == KRAIT_DTYPE_F32 || dtype == KRAIT_DTYPE_F16 || dtype == KRAIT_DTYPE_BF16 || dtype == KRAIT_DTYPE_F64;
+    return dtype == KRAIT_DTYPE_F32 || dtype == KRAIT_DTYPE_F16 || dtype == KRAIT_DTYPE_BF16 || dtype == KRAIT_DTYPE_F64
+           || kr_dtype_block(dtype) > 1;
 }
 
 static krait_status check_place(void *context, const kr_parameter_place *place, krait_error *error)
@@ -142,8 +143,8 @@ static void convert_share(void *context, int thread, int n_threads)
     const conversion *c = context;
     size_t begin, end;
     kr_share(c->count, 4096, thread, n_threads, &begin, &end);
-    kr_to_float32(c->out + begin, c->tensor->dtype, (const char *)c->tensor->data + begin * kr_dtype_size(c->tensor->dtype),
-                  end - begin);
+    size_t at = begin / kr_dtype_block(c->tensor->dtype) * kr_dtype_size(c->tensor->dtype);
+    kr_to_float32(c->out + begin, c->tensor->dtype, (const char *)c->tensor->data + at, end - begin);
 }
 
 static void convert(float *out, const kr_tensor *tensor, size_t count, int threads)

@@ -4,19 +4,27 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "tensor/blocks.h"
 
 /* Every format we read stores little-endian numbers, and mapped weights are used in place. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "krait needs a little-endian machine");
 
 static const struct {
     const char *name;
-    size_t size;
+    size_t size, block; /* bytes of a block, and the elements in it */
 } dtypes[] = {
-    [KRAIT_DTYPE_F32] = { "F32", 4 },   [KRAIT_DTYPE_F16] = { "F16", 2 }, [KRAIT_DTYPE_BF16] = { "BF16", 2 },
-    [KRAIT_DTYPE_F64] = { "F64", 8 },   [KRAIT_DTYPE_I8] = { "I8", 1 },   [KRAIT_DTYPE_I16] = { "I16", 2 },
-    [KRAIT_DTYPE_I32] = { "I32", 4 },   [KRAIT_DTYPE_I64] = { "I64", 8 }, [KRAIT_DTYPE_U8] = { "U8", 1 },
-    [KRAIT_DTYPE_U16] = { "U16", 2 },   [KRAIT_DTYPE_U32] = { "U32", 4 }, [KRAIT_DTYPE_U64] = { "U64", 8 },
-    [KRAIT_DTYPE_BOOL] = { "BOOL", 1 },
+    [KRAIT_DTYPE_F32] = { "F32", 4, 1 },       [KRAIT_DTYPE_F16] = { "F16", 2, 1 },
+    [KRAIT_DTYPE_BF16] = { "BF16", 2, 1 },     [KRAIT_DTYPE_F64] = { "F64", 8, 1 },
+    [KRAIT_DTYPE_I8] = { "I8", 1, 1 },         [KRAIT_DTYPE_I16] = { "I16", 2, 1 },
+    [KRAIT_DTYPE_I32] = { "I32", 4, 1 },       [KRAIT_DTYPE_I64] = { "I64", 8, 1 },
+    [KRAIT_DTYPE_U8] = { "U8", 1, 1 },         [KRAIT_DTYPE_U16] = { "U16", 2, 1 },
+    [KRAIT_DTYPE_U32] = { "U32", 4, 1 },       [KRAIT_DTYPE_U64] = { "U64", 8, 1 },
+    [KRAIT_DTYPE_BOOL] = { "BOOL", 1, 1 },     [KRAIT_DTYPE_Q8_0] = { "Q8_0", 34, 32 },
+    [KRAIT_DTYPE_Q4_0] = { "Q4_0", 18, 32 },   [KRAIT_DTYPE_Q4_1] = { "Q4_1", 20, 32 },
+    [KRAIT_DTYPE_Q5_0] = { "Q5_0", 22, 32 },   [KRAIT_DTYPE_Q5_1] = { "Q5_1", 24, 32 },
+    [KRAIT_DTYPE_Q2_K] = { "Q2_K", 84, 256 },  [KRAIT_DTYPE_Q3_K] = { "Q3_K", 110, 256 },
+    [KRAIT_DTYPE_Q4_K] = { "Q4_K", 144, 256 }, [KRAIT_DTYPE_Q5_K] = { "Q5_K", 176, 256 },
+    [KRAIT_DTYPE_Q6_K] = { "Q6_K", 210, 256 }, [KRAIT_DTYPE_IQ4_NL] = { "IQ4_NL", 18, 32 },
 };
 enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
 
@@ -24,9 +32,12 @@ const char *krait_dtype_name(krait_dtype dtype) { return (unsigned)dtype < N_DTY
 
 size_t kr_dtype_size(krait_dtype dtype) { return dtypes[dtype].size; }
 
+size_t kr_dtype_block(krait_dtype dtype) { return dtypes[dtype].block; }
+
 bool kr_dtype_find(krait_dtype *dtype, const char *name, size_t length)
 {
     for (unsigned i = 0; i < N_DTYPES; i++) {
+        if (dtypes[i].block > 1) continue;
         if (strlen(dtypes[i].name) != length || memcmp(dtypes[i].name, name, length) != 0) continue;
         *dtype = (krait_dtype)i;
         return true;
@@ -70,6 +81,13 @@ bool kr_tensor_count(const kr_tensor *tensor, size_t *count)
     }
     *count = product;
     return fits;
+}
+
+bool kr_tensor_bytes(const kr_tensor *tensor, size_t *bytes)
+{
+    size_t count;
+    if (!kr_tensor_count(tensor, &count)) return false;
+    return kr_mul(count / kr_dtype_block(tensor->dtype), kr_dtype_size(tensor->dtype), bytes);
 }
 
 const char *kr_tensor_describe(const kr_tensor *tensor, char *buffer, size_t size)
@@ -163,6 +181,7 @@ void kr_to_float32(float *restrict out, krait_dtype dtype, const void *data, siz
     case KRAIT_DTYPE_U32: CONVERT(uint32_t, (float)v);
     case KRAIT_DTYPE_U64: CONVERT(uint64_t, (float)v);
     case KRAIT_DTYPE_BOOL: CONVERT(uint8_t, v ? 1.0f : 0.0f);
+    default: kr_blocks_to_float32(out, dtype, data, count / kr_dtype_block(dtype));
     }
 }
 
