@@ -58,6 +58,7 @@ enum { KR_PARAMETER_DIMS = 3 };
 typedef struct kr_parameter {
     const char *name;                    /* in files: within the block ("mixer.A_log") or whole (the model's own)      */
     const char *other_names[2];          /* tried where a file has no tensor of the first name                          */
+    const char *gguf_name;               /* in GGUF files, as llama.cpp names it; NULL: that format has no place for it */
     kr_dim shape[KR_PARAMETER_DIMS + 1]; /* as files store it, ended by KR_DIM_END                              */
     kr_presence presence;
     unsigned flags;

@@ -27,13 +27,14 @@ krait_model *kr_model_retain(const krait_model *model);
 
 /* ---- parameters of the model (src/model/parameters.c) ------------------------------------------------------------ */
 
-/* One stored parameter: its row of the table, its name in files, the layer it is of, and where the model keeps it. */
+/* One stored parameter: its row of the table, its names in files, the layer it is of, and where the model keeps it. */
 typedef struct kr_parameter_place {
     const kr_parameter *parameter;
     char name[96];
     const char *other_names[2];
-    size_t layer; /* SIZE_MAX: the model's own */
-    void *field;  /* kr_matrix * (KR_MATRIX) or const float **; NULL when the walk was given no model */
+    char gguf_name[96]; /* "blk.3.ssm_a"; empty: that format has no place for it */
+    size_t layer;       /* SIZE_MAX: the model's own */
+    void *field;        /* kr_matrix * (KR_MATRIX) or const float **; NULL when the walk was given no model */
 } kr_parameter_place;
 
 /* Visits every parameter that a config asks for, in the order in which they are used; stops at the first failure. `model` may be

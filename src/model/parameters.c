@@ -7,9 +7,9 @@
 static const kr_parameter own_parameters[] = {
     /* clang-format off */
     { .name = "backbone.embeddings.weight", .other_names = { "backbone.embedding.weight", "lm_head.weight" },
-      .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .init = KR_INIT_EMBEDDING, .flags = KR_MATRIX | KR_DECAYS, .field = offsetof(krait_model, embedding) },
-    { .name = "backbone.norm_f.weight", .shape = { KR_D_MODEL }, .init = KR_INIT_ONE, .field = offsetof(krait_model, norm_f) },
-    { .name = "lm_head.weight", .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .presence = KR_IF_UNTIED, .init = KR_INIT_EMBEDDING,
+      .gguf_name = "token_embd.weight", .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .init = KR_INIT_EMBEDDING, .flags = KR_MATRIX | KR_DECAYS, .field = offsetof(krait_model, embedding) },
+    { .name = "backbone.norm_f.weight", .gguf_name = "output_norm.weight", .shape = { KR_D_MODEL }, .init = KR_INIT_ONE, .field = offsetof(krait_model, norm_f) },
+    { .name = "lm_head.weight", .gguf_name = "output.weight", .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .presence = KR_IF_UNTIED, .init = KR_INIT_EMBEDDING,
       .flags = KR_MATRIX | KR_DECAYS, .field = offsetof(krait_model, head) },
     /* clang-format on */
 };
@@ -33,6 +33,8 @@ krait_status kr_each_parameter(const krait_config *config, krait_model *model,
                     place = (kr_parameter_place){ .parameter = parameter, .layer = layer };
                     place.field = field_of(model ? kr_model_layer(model, layer) : NULL, parameter);
                     snprintf(place.name, sizeof place.name, "backbone.layers.%zu.%s", layer, parameter->name);
+                    if (parameter->gguf_name)
+                        snprintf(place.gguf_name, sizeof place.gguf_name, "blk.%zu.%s", layer, parameter->gguf_name);
                     status = visit(context, &place, error);
                 }
             if (status) break;
@@ -43,6 +45,7 @@ krait_status kr_each_parameter(const krait_config *config, krait_model *model,
         place.other_names[0] = parameter->other_names[0];
         place.other_names[1] = parameter->other_names[1];
         snprintf(place.name, sizeof place.name, "%s", parameter->name);
+        if (parameter->gguf_name) snprintf(place.gguf_name, sizeof place.gguf_name, "%s", parameter->gguf_name);
         status = visit(context, &place, error);
     }
     return status;
