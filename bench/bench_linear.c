@@ -104,8 +104,8 @@ static bool run_own(product *p)
 static bool run_gemm(product *p)
 {
     const kr_linear *op = &p->op;
-    return kr_gemm(p->threads, op->n_tokens, op->weight.rows, op->weight.columns, op->x.data, op->x.stride, op->weight.data,
-                   op->weight.columns, false, op->y.data, op->y.stride);
+    return kr_gemm(p->threads, KRAIT_WEIGHT_F32, op->n_tokens, op->weight.rows, op->weight.columns, op->x.data, op->x.stride,
+                   op->weight.data, op->weight.columns, false, op->y.data, op->y.stride);
 }
 
 enum { WEIGHT_BYTES = 192 << 20 }; /* of copies, larger than caches */
@@ -222,7 +222,7 @@ static bool measure_shape(kr_json_writer *json, const shape *s, int threads, kra
             if (only_tokens && token_counts[i] != only_tokens) continue;
             product p = { .op = { .n_tokens = token_counts[i],
                                   .x = { x, s->columns },
-                                  .weight = { weights, s->rows, s->columns },
+                                  .weight = { weights, s->rows, s->columns, KRAIT_WEIGHT_F32 },
                                   .y = { y, s->rows } },
                           .threads = threads,
                           .isa = isa };

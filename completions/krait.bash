@@ -12,7 +12,7 @@ _krait() {
         options="-m --model --tokenizer -p --prompt -f --file --ids --bos -i --interactive --before --after -n
             --tokens --stop --stop-id --ignore-eos --logit-bias --repeat-penalty --frequency-penalty
             --presence-penalty --penalty-window --temp --greedy --top-k --top-p --min-p --seed --state-in
-            --state-out --no-echo --json --logprobs --stats -t --threads --isa --chunk -h --help"
+            --state-out --no-echo --json --logprobs --stats -t --threads --type --isa --chunk -h --help"
         ;;
     inspect)
         options="-m --model --check-values --no-check-values --json -h --help"
@@ -23,14 +23,14 @@ _krait() {
         ;;
     logits)
         options="-m --model --ids --ids-file -p --prompt --tokenizer -o --out --hidden --states --json -t
-            --threads --isa --chunk -h --help"
+            --threads --type --isa --chunk -h --help"
         ;;
     perplexity)
-        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --json -t --threads --isa
+        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --json -t --threads --type --isa
             --chunk -h --help"
         ;;
     bench)
-        options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --isa --chunk --json
+        options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json
             -h --help"
         ;;
     help)
@@ -44,7 +44,8 @@ _krait() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
-    --isa) options="auto plain avx2 avx512 neon" ;;
+    --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
+    --type) options="f32 f16 bf16 q8 q4" ;;
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \

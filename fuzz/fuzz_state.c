@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     krait_model *model;
     krait_session *session;
     krait_state *state;
-    if (krait_model_random(&model, &config, 1, NULL)) return 0;
+    if (krait_model_random(&model, &config, 1, NULL, NULL)) return 0;
     if (krait_state_load_memory(&state, model, data, size, NULL) == KRAIT_OK) {
         float logits[7];
         int32_t id = 3;

@@ -46,7 +46,7 @@ static void every_allocation_of_the_engine(void **unused)
 static krait_status make_random(void *context, krait_error *error)
 {
     krait_model *model = NULL;
-    krait_status status = krait_model_random(&model, context, 1, error);
+    krait_status status = krait_model_random(&model, context, 1, NULL, error);
     krait_model_free(model);
     return status;
 }

@@ -224,8 +224,8 @@ static void a_random_model_runs(void **unused)
     krait_session *session;
     krait_state *state;
     krait_error error;
-    assert_ok(krait_model_random(&model, &config, 3, &error));
-    assert_ok(krait_model_random(&again, &config, 3, &error));
+    assert_ok(krait_model_random(&model, &config, 3, NULL, &error));
+    assert_ok(krait_model_random(&again, &config, 3, NULL, &error));
     assert_ok(krait_session_create(&session, model, NULL, &error));
     assert_ok(krait_state_create(&state, model, &error));
     int32_t ids[] = { 1, 2, 3 };
@@ -243,7 +243,7 @@ static void a_random_model_runs(void **unused)
     krait_model_free(model);
     krait_model_free(again);
     config.d_conv = 17;
-    assert_int_equal(krait_model_random(&model, &config, 3, &error), KRAIT_ERROR_UNSUPPORTED);
+    assert_int_equal(krait_model_random(&model, &config, 3, NULL, &error), KRAIT_ERROR_UNSUPPORTED);
     assert_non_null(strstr(error.message, "d_conv: expected 1 .. 16, found 17"));
 }
 

@@ -207,8 +207,23 @@ KRAIT_API krait_status krait_tensors_save(const char *path, const krait_tensor_i
 
 typedef struct krait_model krait_model;
 
+/* What the matrices of a model are held and multiplied in. What steers the recurrence (A, D, dt_bias, states) is float32 always. */
+typedef enum krait_weight_type {
+    KRAIT_WEIGHT_F32 = 0,
+    KRAIT_WEIGHT_F16,
+    KRAIT_WEIGHT_BF16, /* activations are rounded to bfloat16, too, where the CPU multiplies it */
+    KRAIT_WEIGHT_Q8,   /* 8.5 bits a weight, multiplied as integers; rows too short for it (dt_proj) in bfloat16 */
+    KRAIT_WEIGHT_Q4    /* 4.5 bits */
+} krait_weight_type;
+
+/* "f32", "f16", "bf16", "q8", "q4". */
+KRAIT_API const char *krait_weight_type_name(krait_weight_type type);
+/* false if it is none of these. */
+KRAIT_API bool krait_weight_type_find(krait_weight_type *type, const char *name);
+
 typedef struct krait_load_options {
-    int threads; /* for converting weights; 0: as many as the process may use */
+    int threads;            /* for converting weights; 0: as many as the process may use */
+    krait_weight_type type; /* weights are converted to it while loading */
     krait_progress progress;
 } krait_load_options;
 
@@ -220,13 +235,14 @@ KRAIT_API krait_status krait_model_load(krait_model **model, const char *path, c
 KRAIT_API krait_status krait_model_create(krait_model **model, krait_checkpoint *checkpoint, const krait_load_options *options,
                                           krait_error *error);
 /* A model with random weights, for measuring: matrices of the magnitude of trained ones, A_log and dt_bias as initialised. */
-KRAIT_API krait_status krait_model_random(krait_model **model, const krait_config *config, uint64_t seed, krait_error *error);
+KRAIT_API krait_status krait_model_random(krait_model **model, const krait_config *config, uint64_t seed,
+                                          const krait_load_options *options, krait_error *error);
 KRAIT_API void krait_model_free(krait_model *model);
 
 KRAIT_API const krait_config *krait_model_config(const krait_model *model);
 /* NULL for a random model. */
 KRAIT_API const krait_checkpoint *krait_model_checkpoint(const krait_model *model);
-/* Bytes of weights that generating one token reads, and that all parameters take as float32. */
+/* Bytes of weights that generating one token reads, and of all. */
 KRAIT_API uint64_t krait_model_bytes_per_token(const krait_model *model);
 KRAIT_API uint64_t krait_model_bytes(const krait_model *model);
 
@@ -264,10 +280,12 @@ typedef enum krait_isa {
     KRAIT_ISA_PLAIN,    /* plain C: the reference */
     KRAIT_ISA_AVX2,     /* AVX2 + FMA */
     KRAIT_ISA_AVX512,   /* AVX-512 F, BW, DQ, VL */
-    KRAIT_ISA_NEON
+    KRAIT_ISA_NEON,
+    KRAIT_ISA_AVX512_BF16, /* AVX-512 with VNNI and BF16 */
+    KRAIT_N_ISAS
 } krait_isa;
 
-/* "auto", "plain", "avx2", "avx512", "neon". */
+/* "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16". */
 KRAIT_API const char *krait_isa_name(krait_isa isa);
 /* Whether this CPU and build can run it. */
 KRAIT_API bool krait_isa_available(krait_isa isa);

@@ -7,8 +7,9 @@
 #include <immintrin.h>
 #endif
 
-static const char *const isa_names[] = { "auto", "plain", "avx2", "avx512", "neon" };
+static const char *const isa_names[] = { "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16" };
 enum { N_ISAS = sizeof isa_names / sizeof *isa_names };
+_Static_assert((int)N_ISAS == (int)KRAIT_N_ISAS, "a name for each");
 
 const char *krait_isa_name(krait_isa isa) { return (unsigned)isa < N_ISAS ? isa_names[isa] : "unknown"; }
 
@@ -22,6 +23,9 @@ bool krait_isa_available(krait_isa isa)
     case KRAIT_ISA_AVX512:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
                && __builtin_cpu_supports("avx512vl") && krait_isa_available(KRAIT_ISA_AVX2);
+    case KRAIT_ISA_AVX512_BF16:
+        return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")
+               && krait_isa_available(KRAIT_ISA_AVX512);
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_NEON: return true; /* part of the base architecture */
 #endif

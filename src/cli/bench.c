@@ -35,6 +35,7 @@ static const kr_option options[] = {
     { KR_OPTION_HEADING, .help = "How" },
     { KR_OPTION_COUNT, 0, "rounds", "N", AT(rounds), 1, 64, "5",
       "Work and bound take turns so many times; the best of each is shown" },
+    KR_OPTION_TYPE(bench_values),
     KR_OPTION_ISA(bench_values),
     KR_OPTION_CHUNK(bench_values),
     { KR_OPTION_FLAG, 0, "json", NULL, AT(json), .help = "One JSON object" },
@@ -235,8 +236,9 @@ static krait_status open_model(kr_model_source *source, const bench_values *v, k
     kr_progress_begin(&progress, &kr_command_bench, NULL);
     if (!v->shape) return kr_model_source_open(source, &v->choice, &progress, error);
     source->name = v->shape;
+    krait_load_options load = kr_load_options(&v->choice, NULL);
     krait_status status = krait_config_named(&config, v->shape, error);
-    return status ? status : krait_model_random(&source->model, &config, 0, error);
+    return status ? status : krait_model_random(&source->model, &config, 0, &load, error);
 }
 
 /* 1 and all, or what --threads says. */

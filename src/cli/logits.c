@@ -32,6 +32,7 @@ static const kr_option options[] = {
       .help = "Also conv_state.i [d_inner, d_conv - 1] and ssm_state.i [d_inner, d_state] after the last token" },
     { KR_OPTION_FLAG, 0, "json", NULL, AT(json), .help = "Say what was written as one JSON object on stdout" },
     KR_OPTION_THREADS(logits_values),
+    KR_OPTION_TYPE(logits_values),
     KR_OPTION_ISA(logits_values),
     KR_OPTION_CHUNK(logits_values),
 };

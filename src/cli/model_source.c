@@ -63,15 +63,23 @@ krait_status kr_model_source_open_tokenizer(kr_model_source *source, const kr_mo
 krait_session_options kr_session_options(const kr_model_choice *choice)
 {
     krait_session_options options = { .threads = (int)choice->threads, .chunk_tokens = choice->chunk };
-    for (int isa = KRAIT_ISA_AUTO; choice->isa && isa <= KRAIT_ISA_NEON; isa++)
+    for (int isa = KRAIT_ISA_AUTO; choice->isa && isa < KRAIT_N_ISAS; isa++)
         if (strcmp(choice->isa, krait_isa_name((krait_isa)isa)) == 0) options.isa = (krait_isa)isa;
+    return options;
+}
+
+krait_load_options kr_load_options(const kr_model_choice *choice, kr_progress *progress)
+{
+    krait_load_options options = { .threads = (int)choice->threads };
+    if (progress) options.progress = kr_progress_callback(progress);
+    if (choice->type) krait_weight_type_find(&options.type, choice->type);
     return options;
 }
 
 krait_status kr_model_source_open(kr_model_source *source, const kr_model_choice *choice, kr_progress *progress,
                                   krait_error *error)
 {
-    krait_load_options load = { .threads = (int)choice->threads, .progress = kr_progress_callback(progress) };
+    krait_load_options load = kr_load_options(choice, progress);
     krait_session_options session = kr_session_options(choice);
     krait_status status = kr_model_source_open_checkpoint(source, choice, error);
     if (!status) status = krait_model_create(&source->model, source->checkpoint, &load, error);

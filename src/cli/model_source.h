@@ -18,7 +18,7 @@ typedef struct kr_model_source {
 
 /* What the options of several subcommands say about it, zeroes being as usual. */
 typedef struct kr_model_choice {
-    const char *model, *tokenizer, *isa;
+    const char *model, *tokenizer, *isa, *type;
     uint64_t threads, chunk;
 } kr_model_choice;
 
@@ -38,10 +38,15 @@ typedef struct kr_model_choice {
         KR_OPTION_COUNT, 't', "threads", "N", offsetof(type, choice.threads), 1, 1024, NULL, \
             "Threads; without it, as many as the process may use"                            \
     }
-#define KR_OPTION_ISA(type)                                                                                  \
-    {                                                                                                        \
-        KR_OPTION_CHOICE, 0, "isa", "auto|plain|avx2|avx512|neon", offsetof(type, choice.isa), 0, 0, "auto", \
-            "Instruction set to compute with"                                                                \
+#define KR_OPTION_ISA(type)                                                                                              \
+    {                                                                                                                    \
+        KR_OPTION_CHOICE, 0, "isa", "auto|plain|avx2|avx512|avx512-bf16|neon", offsetof(type, choice.isa), 0, 0, "auto", \
+            "Instruction set to compute with"                                                                            \
+    }
+#define KR_OPTION_TYPE(values)                                                                         \
+    {                                                                                                  \
+        KR_OPTION_CHOICE, 0, "type", "f32|f16|bf16|q8|q4", offsetof(values, choice.type), 0, 0, "f32", \
+            "Convert the weights to it while loading: smaller, faster, less exact"                     \
     }
 #define KR_OPTION_CHUNK(type)                                                                   \
     {                                                                                           \
@@ -54,6 +59,8 @@ krait_status kr_model_source_open_checkpoint(kr_model_source *source, const kr_m
 /* Finds the tokenizer: --tokenizer, or tokenizer.json in the checkpoint. One that is missing or unsupported is no error here;
  * one that is broken, or was named and cannot be read, is. */
 krait_status kr_model_source_open_tokenizer(kr_model_source *source, const kr_model_choice *choice, krait_error *error);
+/* How to load: threads and type; progress may be NULL. */
+krait_load_options kr_load_options(const kr_model_choice *choice, kr_progress *progress);
 /* Checkpoint, model and session. */
 krait_status kr_model_source_open(kr_model_source *source, const kr_model_choice *choice, kr_progress *progress,
                                   krait_error *error);

@@ -32,6 +32,7 @@ static const kr_option options[] = {
     { KR_OPTION_FLAG, 0, "crlf", NULL, AT(crlf), .help = "Read line ends CR LF as LF, as texts are when a model is trained" },
     { KR_OPTION_FLAG, 0, "json", NULL, AT(json), .help = "One JSON object" },
     KR_OPTION_THREADS(perplexity_values),
+    KR_OPTION_TYPE(perplexity_values),
     KR_OPTION_ISA(perplexity_values),
     KR_OPTION_CHUNK(perplexity_values),
 };

@@ -70,6 +70,7 @@ static const kr_option options[] = {
 
     { KR_OPTION_HEADING, .help = "Machine" },
     KR_OPTION_THREADS(kr_run_values),
+    KR_OPTION_TYPE(kr_run_values),
     KR_OPTION_ISA(kr_run_values),
     KR_OPTION_CHUNK(kr_run_values),
 };

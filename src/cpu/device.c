@@ -8,6 +8,8 @@ const kr_cpu_kernels kr_cpu_kernels_plain = {
     .conv = kr_conv_plain,
     .scan = kr_scan_plain,
     .matvec = kr_matvec_plain,
+    .dot = kr_dot_plain,
+    .quantize = kr_quantize_plain,
     .exp = kr_exp_plain,
     .softplus = kr_softplus_plain,
     .silu = kr_silu_plain,
@@ -19,6 +21,7 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
 #if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_AVX2: return &kr_cpu_kernels_avx2;
     case KRAIT_ISA_AVX512: return &kr_cpu_kernels_avx512;
+    case KRAIT_ISA_AVX512_BF16: return &kr_cpu_kernels_avx512_bf16;
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_NEON: return &kr_cpu_kernels_neon;
 #endif
@@ -44,10 +47,8 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
     }
 
 static const kr_device devices[] = {
-    DEVICE(KRAIT_ISA_PLAIN),
-    DEVICE(KRAIT_ISA_AVX2),
-    DEVICE(KRAIT_ISA_AVX512),
-    DEVICE(KRAIT_ISA_NEON),
+    DEVICE(KRAIT_ISA_PLAIN), DEVICE(KRAIT_ISA_AVX2),        DEVICE(KRAIT_ISA_AVX512),
+    DEVICE(KRAIT_ISA_NEON),  DEVICE(KRAIT_ISA_AVX512_BF16),
 };
 
 const kr_device *kr_cpu_device(krait_isa isa) { return &devices[isa]; }

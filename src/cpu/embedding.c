@@ -1,8 +1,7 @@
 /* kr_embedding: rows of a table. */
-#include <string.h>
-
 #include "base/threads.h"
 #include "cpu/kernels.h"
+#include "tensor/packed.h"
 
 static void share(void *context, int thread, int n_threads)
 {
@@ -10,7 +9,7 @@ static void share(void *context, int thread, int n_threads)
     size_t begin, end, dim = op->table.columns;
     kr_share(op->n_tokens, 1, thread, n_threads, &begin, &end);
     for (size_t t = begin; t < end; t++)
-        memcpy(op->out.data + t * op->out.stride, op->table.data + (size_t)op->ids[t] * dim, dim * sizeof(float));
+        kr_unpack_row(op->out.data + t * op->out.stride, op->table.type, op->table.data, dim, (size_t)op->ids[t]);
 }
 
 void kr_cpu_embedding(const kr_exec *exec, const kr_embedding *op)

@@ -21,11 +21,11 @@ const char *kr_gemm_name(void)
 
 typedef dnnl_memory_desc_t description;
 
-static bool describe(description *d, size_t rows, size_t columns, size_t row_stride, size_t column_stride)
+static bool describe(description *d, dnnl_data_type_t type, size_t rows, size_t columns, size_t row_stride, size_t column_stride)
 {
     dnnl_dims_t size = { (dnnl_dim_t)rows, (dnnl_dim_t)columns };
     dnnl_dims_t stride = { (dnnl_dim_t)row_stride, (dnnl_dim_t)column_stride };
-    return dnnl_memory_desc_create_with_strides(d, 2, size, dnnl_f32, stride) == dnnl_success;
+    return dnnl_memory_desc_create_with_strides(d, 2, size, type, stride) == dnnl_success;
 }
 
 static void forget(description *d)
@@ -41,7 +41,7 @@ static bool create_product(dnnl_primitive_desc_t *product, dnnl_engine_t engine,
     return dnnl_matmul_primitive_desc_create(product, engine, *x, *w, NULL, *y, attributes) == dnnl_success;
 }
 
-static bool create_memory(dnnl_memory_t *memory, const description *d, dnnl_engine_t engine, const float *data)
+static bool create_memory(dnnl_memory_t *memory, const description *d, dnnl_engine_t engine, const void *data)
 {
     return dnnl_memory_create(memory, *d, engine, (void *)data) == dnnl_success;
 }
@@ -50,11 +50,11 @@ static bool create_memory(dnnl_memory_t *memory, const description *d, dnnl_engi
 
 typedef dnnl_memory_desc_t description;
 
-static bool describe(description *d, size_t rows, size_t columns, size_t row_stride, size_t column_stride)
+static bool describe(description *d, dnnl_data_type_t type, size_t rows, size_t columns, size_t row_stride, size_t column_stride)
 {
     dnnl_dims_t size = { (dnnl_dim_t)rows, (dnnl_dim_t)columns };
     dnnl_dims_t stride = { (dnnl_dim_t)row_stride, (dnnl_dim_t)column_stride };
-    return dnnl_memory_desc_init_by_strides(d, 2, size, dnnl_f32, stride) == dnnl_success;
+    return dnnl_memory_desc_init_by_strides(d, 2, size, type, stride) == dnnl_success;
 }
 
 static void forget(description *d) { (void)d; }
@@ -69,7 +69,7 @@ static bool create_product(dnnl_primitive_desc_t *product, dnnl_engine_t engine,
            && dnnl_primitive_desc_create(product, &matmul, attributes, engine, NULL) == dnnl_success;
 }
 
-static bool create_memory(dnnl_memory_t *memory, const description *d, dnnl_engine_t engine, const float *data)
+static bool create_memory(dnnl_memory_t *memory, const description *d, dnnl_engine_t engine, const void *data)
 {
     return dnnl_memory_create(memory, d, engine, (void *)data) == dnnl_success;
 }
@@ -106,21 +106,22 @@ static void destroy(objects *o)
     if (o->engine) dnnl_engine_destroy(o->engine);
 }
 
-bool kr_gemm(int threads, size_t m, size_t n, size_t k, const float *x, size_t ldx, const float *w, size_t ldw, bool add,
-             float *y, size_t ldy)
+bool kr_gemm(int threads, krait_weight_type weights, size_t m, size_t n, size_t k, const void *x, size_t ldx, const void *w,
+             size_t ldw, bool add, float *y, size_t ldy)
 {
     objects o = { 0 };
+    const dnnl_data_type_t type = weights == KRAIT_WEIGHT_BF16 ? dnnl_bf16 : dnnl_f32;
     int before = kr_threads_set(threads);
-    bool done = dnnl_engine_create(&o.engine, dnnl_cpu, 0) == dnnl_success
-                && dnnl_stream_create(&o.stream, o.engine, dnnl_stream_default_flags) == dnnl_success
-                && dnnl_post_ops_create(&o.post_ops) == dnnl_success && (!add || add_to_destination(o.post_ops))
-                && dnnl_primitive_attr_create(&o.attributes) == dnnl_success
-                && dnnl_primitive_attr_set_post_ops(o.attributes, o.post_ops) == dnnl_success && describe(&o.x_desc, m, k, ldx, 1)
-                && describe(&o.w_desc, k, n, 1, ldw) && describe(&o.y_desc, m, n, ldy, 1)
-                && create_product(&o.product_desc, o.engine, &o.x_desc, &o.w_desc, &o.y_desc, o.attributes)
-                && dnnl_primitive_create(&o.product, o.product_desc) == dnnl_success
-                && create_memory(&o.x, &o.x_desc, o.engine, x) && create_memory(&o.w, &o.w_desc, o.engine, w)
-                && create_memory(&o.y, &o.y_desc, o.engine, y);
+    bool done =
+        dnnl_engine_create(&o.engine, dnnl_cpu, 0) == dnnl_success
+        && dnnl_stream_create(&o.stream, o.engine, dnnl_stream_default_flags) == dnnl_success
+        && dnnl_post_ops_create(&o.post_ops) == dnnl_success && (!add || add_to_destination(o.post_ops))
+        && dnnl_primitive_attr_create(&o.attributes) == dnnl_success
+        && dnnl_primitive_attr_set_post_ops(o.attributes, o.post_ops) == dnnl_success && describe(&o.x_desc, type, m, k, ldx, 1)
+        && describe(&o.w_desc, type, k, n, 1, ldw) && describe(&o.y_desc, dnnl_f32, m, n, ldy, 1)
+        && create_product(&o.product_desc, o.engine, &o.x_desc, &o.w_desc, &o.y_desc, o.attributes)
+        && dnnl_primitive_create(&o.product, o.product_desc) == dnnl_success && create_memory(&o.x, &o.x_desc, o.engine, x)
+        && create_memory(&o.w, &o.w_desc, o.engine, w) && create_memory(&o.y, &o.y_desc, o.engine, y);
     if (done) {
         dnnl_exec_arg_t arguments[] = { { DNNL_ARG_SRC, o.x }, { DNNL_ARG_WEIGHTS, o.w }, { DNNL_ARG_DST, o.y } };
         done = dnnl_primitive_execute(o.product, o.stream, 3, arguments) == dnnl_success

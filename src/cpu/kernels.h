@@ -10,6 +10,17 @@
 
 #include "ops/ops.h"
 
+/* Quantised rows of x. Blocks have 32 or 64 columns; there are two places for each 64. */
+typedef struct kr_quantized {
+    size_t stride;   /* columns, filled up with zeros to a multiple of 64 */
+    int8_t *values;  /* [n_tokens, stride]; for bfloat16 weights twice as many bytes, and no scales */
+    float *scale;    /* [n_tokens, stride / 32] */
+    int32_t *offset; /* [n_tokens, stride / 32]: minus the block's sum times the offset of the weights' numbers */
+} kr_quantized;
+
+/* Carves the rows of n tokens from memory, aligned to 64, or only counts its bytes. */
+size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t columns);
+
 typedef struct kr_cpu_kernels {
     /* Tokens begin..end-1. */
     void (*rms_norm)(const kr_rms_norm *op, size_t begin, size_t end);
@@ -21,13 +32,20 @@ typedef struct kr_cpu_kernels {
     /* Columns begin..end-1 of y, that is rows begin..end-1 of the weight, for all tokens: decode and small batches. An element
      * of y depends on its rows of x and weight alone, not on n_tokens or the range. */
     void (*matvec)(const kr_linear *op, size_t begin, size_t end);
+    /* Whether bfloat16 weights go through quantize and dot, which then round x to bfloat16, instead of matvec. */
+    bool bf16;
+    /* Rows of x begin..end-1 of a product with grouped weights, quantised as ops.h says. */
+    void (*quantize)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
+    /* matvec for what quantize made. Grouped weights: begin is a multiple of KR_GROUP_ROWS, the same bits in every table. */
+    void (*dot)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
     /* y[i] = f(x[i]), the functions inside conv and scan, for tests. y may be x. */
     void (*exp)(float *y, const float *x, size_t n);
     void (*softplus)(float *y, const float *x, size_t n);
     void (*silu)(float *y, const float *x, size_t n);
 } kr_cpu_kernels;
 
-extern const kr_cpu_kernels kr_cpu_kernels_plain, kr_cpu_kernels_avx2, kr_cpu_kernels_avx512, kr_cpu_kernels_neon;
+extern const kr_cpu_kernels kr_cpu_kernels_plain, kr_cpu_kernels_avx2, kr_cpu_kernels_avx512, kr_cpu_kernels_avx512_bf16,
+    kr_cpu_kernels_neon;
 
 /* The table of an instruction set that this build has. */
 const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa);
@@ -37,6 +55,8 @@ void kr_rms_norm_plain(const kr_rms_norm *op, size_t begin, size_t end);
 void kr_conv_plain(const kr_conv *op, size_t begin, size_t end);
 void kr_scan_plain(const kr_scan *op, size_t begin, size_t end, void *scratch); /* scratch unused */
 void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);
+void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
+void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
 
 /* The ops of the device's table. */
 void kr_cpu_embedding(const kr_exec *exec, const kr_embedding *op);
@@ -45,6 +65,8 @@ void kr_cpu_rms_norm(const kr_exec *exec, const kr_rms_norm *op);
 void kr_cpu_conv(const kr_exec *exec, const kr_conv *op);
 void kr_cpu_scan(const kr_exec *exec, const kr_scan *op);
 void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op);
+/* Columns begin..end-1 of y on the caller's thread, with any weights; scratch: kr_cpu_linear_scratch(). */
+void kr_cpu_linear_alone(const kr_cpu_kernels *kernels, const kr_linear *op, size_t begin, size_t end, void *scratch);
 size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);
 size_t kr_cpu_scan_scratch(int threads, size_t d_state);
 size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cpu/kernels.h"
+#include "tensor/packed.h"
 
 #if defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
 
@@ -11,8 +12,10 @@
 #include "cpu/math_body.h"
 
 #include "cpu/conv_body.h"
+#include "cpu/dot_body.h"
 #include "cpu/matvec_body.h"
 #include "cpu/norm_body.h"
+#include "cpu/quantize_body.h"
 #include "cpu/scan_body.h"
 
 const kr_cpu_kernels kr_cpu_kernels_neon = {
@@ -20,6 +23,8 @@ const kr_cpu_kernels kr_cpu_kernels_neon = {
     .conv = conv_channels,
     .scan = scan_channels,
     .matvec = matvec_rows,
+    .quantize = quantize_rows,
+    .dot = dot_rows,
     .exp = exp_row,
     .softplus = softplus_row,
     .silu = silu_row,

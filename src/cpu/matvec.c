@@ -1,18 +1,27 @@
-/* The reference of matrix products. */
+/* The references of matrix products. */
+#include <math.h>
+#include <string.h>
+
 #include "cpu/kernels.h"
+#include "tensor/packed.h"
+#include "tensor/tensor.h"
 
 /* Sixteen partial sums, then their sum: a fixed order that a compiler may still vectorise, and a smaller error than one sum. */
-static float dot(const float *a, const float *b, size_t n)
-{
-    enum { LANES = 16 };
-    float lane[LANES] = { 0 }, sum = 0;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) lane[l] += a[i + l] * b[i + l];
-    for (; i < n; i++) lane[i % LANES] += a[i] * b[i];
-    for (size_t l = 0; l < LANES; l++) sum += lane[l];
-    return sum;
-}
+#define DOT(name, type, VALUE)                                                        \
+    static float name(const float *a, const type *b, size_t n)                        \
+    {                                                                                 \
+        enum { LANES = 16 };                                                          \
+        float lane[LANES] = { 0 }, sum = 0;                                           \
+        size_t i = 0;                                                                 \
+        for (; i + LANES <= n; i += LANES)                                            \
+            for (size_t l = 0; l < LANES; l++) lane[l] += a[i + l] * VALUE(b[i + l]); \
+        for (; i < n; i++) lane[i % LANES] += a[i] * VALUE(b[i]);                     \
+        for (size_t l = 0; l < LANES; l++) sum += lane[l];                            \
+        return sum;                                                                   \
+    }
+DOT(dot_f32, float, )
+DOT(dot_f16, uint16_t, kr_f16_to_float)
+DOT(dot_bf16, uint16_t, kr_bf16_to_float)
 
 void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end)
 {
@@ -20,7 +29,71 @@ void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end)
     for (size_t j = begin; j < end; j++)
         for (size_t t = 0; t < op->n_tokens; t++) {
             float *y = op->y.data + t * op->y.stride + j;
-            float sum = dot(op->x.data + t * op->x.stride, op->weight.data + j * K, K);
+            const float *x = op->x.data + t * op->x.stride;
+            float sum = 0;
+            switch (op->weight.type) {
+            case KRAIT_WEIGHT_F16: sum = dot_f16(x, (const uint16_t *)op->weight.data + j * K, K); break;
+            case KRAIT_WEIGHT_BF16: sum = dot_bf16(x, (const uint16_t *)op->weight.data + j * K, K); break;
+            default: sum = dot_f32(x, (const float *)op->weight.data + j * K, K);
+            }
+            if (op->bias) sum += op->bias[j];
+            *y = op->add ? *y + sum : sum;
+        }
+}
+
+/* ---- grouped weights --------------------------------------------------------------------------------------------- */
+
+#include "cpu/quantize_body.h"
+
+void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end) { quantize_rows(op, x, begin, end); }
+
+size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t columns)
+{
+    size_t stride = kr_blocks_of(columns) * KR_BLOCK_COLUMNS, halves = n_tokens * stride / 32;
+    size_t scale = n_tokens * stride * sizeof(uint16_t),
+           /* room for bfloat16 */ offset = scale + (halves * sizeof(float) + 63) / 64 * 64;
+    char *at = memory;
+    if (memory) *x = (kr_quantized){ stride, (int8_t *)at, (float *)(void *)(at + scale), (int32_t *)(void *)(at + offset) };
+    return offset + (halves * sizeof(int32_t) + 63) / 64 * 64;
+}
+
+/* The sum of a block's products, exactly. */
+static int32_t dot_block(const uint8_t *numbers, size_t row, size_t quads, int shift, int32_t mask, int32_t offset,
+                         const int8_t *x)
+{
+    int32_t sum = 0;
+    for (size_t c = 0; c < 4 * quads; c++)
+        sum += ((numbers[(c / 4 * KR_GROUP_ROWS + row) * 4 + c % 4] >> shift & mask) - offset) * x[c];
+    return sum;
+}
+
+void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+{
+    const bool is_q8 = op->weight.type == KRAIT_WEIGHT_Q8;
+    const size_t size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES, blocks = x->stride / KR_BLOCK_COLUMNS;
+    for (size_t j = begin; j < end; j++)
+        for (size_t t = 0; t < op->n_tokens; t++) {
+            const uint8_t *block = (const uint8_t *)op->weight.data + j / KR_GROUP_ROWS * blocks * size;
+            const int8_t *values = x->values + t * x->stride;
+            const float *scale_x = x->scale + t * x->stride / 32;
+            const size_t row = j % KR_GROUP_ROWS;
+            float *y = op->y.data + t * op->y.stride + j, sum = 0;
+            for (size_t b = 0; b < blocks; b++, block += size, values += KR_BLOCK_COLUMNS, scale_x += 2) {
+                if (is_q8) {
+                    float scale;
+                    memcpy(&scale, block + row * sizeof scale, sizeof scale);
+                    int32_t number = dot_block(block + 4 * KR_GROUP_ROWS, row, 16, 0, 255, KR_Q8_OFFSET, values);
+                    sum = fmaf((float)number, scale * scale_x[0], sum);
+                    continue;
+                }
+                for (size_t half = 0; half < 2; half++) {
+                    uint16_t scale;
+                    memcpy(&scale, block + (half * KR_GROUP_ROWS + row) * sizeof scale, sizeof scale);
+                    int32_t number =
+                        dot_block(block + 4 * KR_GROUP_ROWS, row, 8, half ? 4 : 0, 15, KR_Q4_OFFSET, values + half * 32);
+                    sum = fmaf((float)number, kr_f16_to_float(scale) * scale_x[half], sum);
+                }
+            }
             if (op->bias) sum += op->bias[j];
             *y = op->add ? *y + sum : sum;
         }

@@ -13,13 +13,27 @@ enum {
     MATVEC_ASKS = 3                              /* tiles of a row that ask for what is ahead: a busy core drops requests */
 };
 
+VEC_INLINE vec matvec_load(const krait_weight_type type, const void *w)
+{
+    return type == KRAIT_WEIGHT_F32 ? vec_load(w) : type == KRAIT_WEIGHT_F16 ? vec_load_f16(w) : vec_load_bf16(w);
+}
+
+VEC_INLINE vec matvec_load_n(const krait_weight_type type, const void *w, size_t n)
+{
+    if (type == KRAIT_WEIGHT_F32) return vec_load_n(w, n);
+    uint16_t part[VEC_LANES] = { 0 };
+    memcpy(part, w, n * sizeof *part);
+    return matvec_load(type, part);
+}
+
 /* Rows j, j + step, ... as many as `rows` says (1 or 4), by tokens t .. t+tokens-1. Each stream asks for the weights `ahead` bytes
  * on, unless that is 0. */
-VEC_INLINE void matvec_tile(const kr_linear *op, size_t j, size_t step, const size_t rows, size_t t, const size_t tokens,
-                            size_t ahead)
+VEC_INLINE void matvec_tile(const kr_linear *op, const krait_weight_type type, size_t j, size_t step, const size_t rows, size_t t,
+                            const size_t tokens, size_t ahead)
 {
-    const size_t K = op->weight.columns, run = step * K, stride = op->x.stride;
-    const float *w = op->weight.data + j * K, *x = op->x.data + t * stride;
+    const size_t K = op->weight.columns, run = step * K, stride = op->x.stride, size = type == KRAIT_WEIGHT_F32 ? 4 : 2;
+    const char *w = (const char *)op->weight.data + j * K * size;
+    const float *x = op->x.data + t * stride;
     vec sum[6][MATVEC_ROWS];
     VEC_UNROLL
     for (size_t i = 0; i < tokens; i++) {
@@ -28,9 +42,10 @@ VEC_INLINE void matvec_tile(const kr_linear *op, size_t j, size_t step, const si
     }
     size_t k = 0;
     for (; k + VEC_LANES <= K; k += VEC_LANES) {
-        if (ahead && (VEC_LANES == 16 || k % 16 == 0)) { /* once per line of 64 bytes; an address: it may be past the end */
+        if (ahead && k * size % 64 == 0) { /* once per line of 64 bytes; an address: it may be past the end */
             VEC_UNROLL
-            for (size_t r = 0; r < rows; r++) __builtin_prefetch((const void *)((uintptr_t)(w + r * run + k) + ahead), 0, 2);
+            for (size_t r = 0; r < rows; r++)
+                __builtin_prefetch((const void *)((uintptr_t)(w + (r * run + k) * size) + ahead), 0, 2);
         }
         vec b[6];
         VEC_UNROLL
@@ -40,7 +55,7 @@ VEC_INLINE void matvec_tile(const kr_linear *op, size_t j, size_t step, const si
         }
         VEC_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            vec a = vec_load(w + r * run + k);
+            vec a = matvec_load(type, w + (r * run + k) * size);
             if (tokens > 1) vec_keep(&a);
             VEC_UNROLL
             for (size_t i = 0; i < tokens; i++) sum[i][r] = vec_fma(a, b[i], sum[i][r]);
@@ -49,7 +64,7 @@ VEC_INLINE void matvec_tile(const kr_linear *op, size_t j, size_t step, const si
     if (k < K) {
         VEC_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            vec a = vec_load_n(w + r * run + k, K - k);
+            vec a = matvec_load_n(type, w + (r * run + k) * size, K - k);
             VEC_UNROLL
             for (size_t i = 0; i < tokens; i++) sum[i][r] = vec_fma(a, vec_load_n(x + i * stride + k, K - k), sum[i][r]);
         }
@@ -69,38 +84,45 @@ VEC_INLINE void matvec_tile(const kr_linear *op, size_t j, size_t step, const si
     }
 }
 
-static void matvec_tile_of(const kr_linear *op, size_t j, size_t step, size_t t, size_t tokens, size_t ahead)
+VEC_INLINE void matvec_tile_of(const kr_linear *op, const krait_weight_type type, size_t j, size_t step, size_t t, size_t tokens,
+                               size_t ahead)
 {
     if (tokens > MATVEC_TOKENS) __builtin_unreachable();
     switch (tokens) {
-    case 1: matvec_tile(op, j, step, MATVEC_ROWS, t, 1, ahead); break;
-    case 2: matvec_tile(op, j, step, MATVEC_ROWS, t, 2, ahead); break;
-    case 3: matvec_tile(op, j, step, MATVEC_ROWS, t, 3, ahead); break;
-    case 4: matvec_tile(op, j, step, MATVEC_ROWS, t, 4, ahead); break;
-    case 5: matvec_tile(op, j, step, MATVEC_ROWS, t, 5, ahead); break;
-    case 6: matvec_tile(op, j, step, MATVEC_ROWS, t, 6, ahead); break;
+    case 1: matvec_tile(op, type, j, step, MATVEC_ROWS, t, 1, ahead); break;
+    case 2: matvec_tile(op, type, j, step, MATVEC_ROWS, t, 2, ahead); break;
+    case 3: matvec_tile(op, type, j, step, MATVEC_ROWS, t, 3, ahead); break;
+    case 4: matvec_tile(op, type, j, step, MATVEC_ROWS, t, 4, ahead); break;
+    case 5: matvec_tile(op, type, j, step, MATVEC_ROWS, t, 5, ahead); break;
+    case 6: matvec_tile(op, type, j, step, MATVEC_ROWS, t, 6, ahead); break;
     }
 }
 
 /* Tokens t .. t+n-1, which fit a cache. */
-static void matvec_block(const kr_linear *op, size_t begin, size_t end, size_t t, size_t n)
+VEC_INLINE void matvec_block(const kr_linear *op, const krait_weight_type type, size_t begin, size_t end, size_t t, size_t n)
 {
     const size_t step = (end - begin) / MATVEC_ROWS, tiles = (n + MATVEC_TOKENS - 1) / MATVEC_TOKENS;
     const size_t ahead = n <= 2 ? 1024 : tiles == 1 ? 2048 : 8192; /* measured: the longer a row takes, the farther */
     for (size_t j = begin; j < begin + step; j++)
         for (size_t i = 0, first = t; i < tiles; i++) {
             size_t tokens = n / tiles + (i < n % tiles);
-            matvec_tile_of(op, j, step, first, tokens, i < MATVEC_ASKS ? ahead : 0);
+            matvec_tile_of(op, type, j, step, first, tokens, i < MATVEC_ASKS ? ahead : 0);
             first += tokens;
         }
     for (size_t j = begin + step * MATVEC_ROWS; j < end; j++)
-        for (size_t i = t; i < t + n; i++) matvec_tile(op, j, 0, 1, i, 1, 0);
+        for (size_t i = t; i < t + n; i++) matvec_tile(op, type, j, 0, 1, i, 1, 0);
 }
 
 static void matvec_rows(const kr_linear *op, size_t begin, size_t end)
 {
     size_t block = MATVEC_BLOCK_BYTES / sizeof(float) / (op->weight.columns + 1);
     if (block < MATVEC_MIN_BLOCK) block = MATVEC_MIN_BLOCK;
-    for (size_t t = 0; t < op->n_tokens; t += block)
-        matvec_block(op, begin, end, t, op->n_tokens - t < block ? op->n_tokens - t : block);
+    for (size_t t = 0; t < op->n_tokens; t += block) {
+        const size_t n = op->n_tokens - t < block ? op->n_tokens - t : block;
+        switch (op->weight.type) {
+        case KRAIT_WEIGHT_F16: matvec_block(op, KRAIT_WEIGHT_F16, begin, end, t, n); break;
+        case KRAIT_WEIGHT_BF16: matvec_block(op, KRAIT_WEIGHT_BF16, begin, end, t, n); break;
+        default: matvec_block(op, KRAIT_WEIGHT_F32, begin, end, t, n);
+        }
+    }
 }

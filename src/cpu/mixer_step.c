@@ -2,6 +2,7 @@
  * the ops. */
 #include "base/threads.h"
 #include "cpu/kernels.h"
+#include "tensor/packed.h"
 
 typedef struct context {
     const kr_cpu_kernels *kernels;
@@ -10,7 +11,8 @@ typedef struct context {
     kr_linear x_proj, dt_proj;
     kr_rms_norm norms[3]; /* of dt, B, C */
     kr_scan scan;
-    char *scan_scratch;
+    char *scratch; /* of each thread, thread_scratch bytes: for the products, then for the scan */
+    size_t thread_scratch;
 } context;
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -18,13 +20,14 @@ static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 static void share(void *pointer, int thread, int n_threads)
 {
     const context *c = pointer;
+    char *scratch = c->scratch + (size_t)thread * c->thread_scratch;
     size_t begin, end, first_channel, last_channel;
     kr_share(c->op->d_inner, 16, thread, n_threads, &first_channel, &last_channel);
     if (first_channel < last_channel) c->kernels->conv(&c->conv, first_channel, last_channel);
     kr_barrier(n_threads);
 
-    kr_share(c->x_proj.weight.rows, 1, thread, n_threads, &begin, &end);
-    if (begin < end) c->kernels->matvec(&c->x_proj, begin, end);
+    kr_share(c->x_proj.weight.rows, kr_is_grouped(c->x_proj.weight.type) ? KR_GROUP_ROWS : 1, thread, n_threads, &begin, &end);
+    if (begin < end) kr_cpu_linear_alone(c->kernels, &c->x_proj, begin, end, scratch);
     kr_barrier(n_threads);
 
     if (c->op->norm_eps >= 0) {
@@ -34,10 +37,15 @@ static void share(void *pointer, int thread, int n_threads)
     }
 
     if (first_channel < last_channel) {
-        c->kernels->matvec(&c->dt_proj, first_channel, last_channel);
-        c->kernels->scan(&c->scan, first_channel, last_channel,
-                         c->scan_scratch + (size_t)thread * kr_cpu_scan_scratch(1, c->op->d_state));
+        kr_cpu_linear_alone(c->kernels, &c->dt_proj, first_channel, last_channel, scratch);
+        c->kernels->scan(&c->scan, first_channel, last_channel, scratch);
     }
+}
+
+static size_t thread_scratch(size_t n, size_t D, size_t N, size_t R)
+{
+    size_t product = kr_quantized_carve(NULL, NULL, n, D > R ? D : R), scan = kr_cpu_scan_scratch(1, N);
+    return aligned(product > scan ? product : scan);
 }
 
 void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
@@ -84,7 +92,8 @@ void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
                   .delta_softplus = true,
                   .state = op->ssm_state,
                   .y = op->y },
-        .scan_scratch = scratch,
+        .scratch = scratch,
+        .thread_scratch = thread_scratch(n, D, N, R),
     };
     int threads = (width + R + n * N) * D < KR_SERIAL_ELEMENTS ? 1 : exec->threads;
     kr_parallel(threads, share, &c);
@@ -93,5 +102,6 @@ void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
 size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank)
 {
     return aligned((n_sequences + 1) * sizeof(size_t)) + aligned(n_sequences * d_inner * sizeof(float))
-           + aligned(n_sequences * (dt_rank + 2 * d_state) * sizeof(float)) + kr_cpu_scan_scratch(threads, d_state);
+           + aligned(n_sequences * (dt_rank + 2 * d_state) * sizeof(float))
+           + (size_t)threads * thread_scratch(n_sequences, d_inner, d_state, dt_rank);
 }

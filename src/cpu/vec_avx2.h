@@ -39,6 +39,12 @@ VEC_PARTIAL void vec_store_n(float *p, vec x, size_t n)
 /* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
 VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+x"(*a)); }
 
+VEC_INLINE vec vec_load_bf16(const uint16_t *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+VEC_INLINE vec vec_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+
 VEC_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 VEC_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 VEC_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
@@ -88,5 +94,26 @@ VEC_INLINE float vec_max_lane(vec a)
     c = _mm_max_ps(c, _mm_movehl_ps(c, c));
     return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
 }
+
+/* ---- integers: as many of 32 bits as there are floats, or four times as many bytes ---------------------------------- */
+
+typedef __m256i ivec;
+
+VEC_INLINE ivec ivec_set(int32_t x) { return _mm256_set1_epi32(x); }
+VEC_INLINE ivec ivec_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+VEC_INLINE vec ivec_float(ivec a) { return _mm256_cvtepi32_ps(a); }
+/* The lower and the upper half of each byte. */
+VEC_INLINE ivec ivec_low4(ivec a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+VEC_INLINE ivec ivec_high4(ivec a) { return ivec_low4(_mm256_srli_epi16(a, 4)); }
+
+/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
+ * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
+enum { VEC_Q8_OFFSET = 0 };
+VEC_INLINE ivec ivec_q8(ivec numbers) { return _mm256_xor_si256(numbers, _mm256_set1_epi8(-128)); }
+VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, c), _mm256_set1_epi16(1)));
+}
+VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c) { return ivec_dot4(sum, _mm256_abs_epi8(a), _mm256_sign_epi8(c, a)); }
 
 #endif

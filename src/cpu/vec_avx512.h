@@ -27,6 +27,12 @@ VEC_PARTIAL void vec_store_n(float *p, vec x, size_t n) { _mm512_mask_storeu_ps(
 /* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
 VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+v"(*a)); }
 
+VEC_INLINE vec vec_load_bf16(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+VEC_INLINE vec vec_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+
 VEC_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 VEC_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 VEC_INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
@@ -76,5 +82,52 @@ VEC_INLINE void vec_sum4(float *sums, vec a, vec b, vec c, vec d)
     s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xB1));
     _mm_storeu_ps(sums, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
 }
+
+/* ---- integers: as many of 32 bits as there are floats, or four times as many bytes ---------------------------------- */
+
+typedef __m512i ivec;
+
+VEC_INLINE ivec ivec_set(int32_t x) { return _mm512_set1_epi32(x); }
+VEC_INLINE ivec ivec_load(const void *p) { return _mm512_loadu_si512(p); }
+VEC_INLINE vec ivec_float(ivec a) { return _mm512_cvtepi32_ps(a); }
+/* The lower and the upper half of each byte. */
+VEC_INLINE ivec ivec_low4(ivec a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+VEC_INLINE ivec ivec_high4(ivec a) { return ivec_low4(_mm512_srli_epi16(a, 4)); }
+
+/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
+ * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
+#if defined(__AVX512VNNI__)
+enum { VEC_Q8_OFFSET = 1 };
+VEC_INLINE ivec ivec_q8(ivec numbers) { return numbers; }
+VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c) { return _mm512_dpbusd_epi32(sum, a, c); }
+VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c) { return _mm512_dpbusd_epi32(sum, a, c); }
+#else
+enum { VEC_Q8_OFFSET = 0 };
+VEC_INLINE ivec ivec_q8(ivec numbers) { return _mm512_xor_si512(numbers, _mm512_set1_epi8(-128)); }
+VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c)
+{
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(a, c), _mm512_set1_epi16(1)));
+}
+VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c)
+{
+    return ivec_dot4(sum, _mm512_abs_epi8(a), _mm512_mask_sub_epi8(c, _mm512_movepi8_mask(a), _mm512_setzero_si512(), c));
+}
+#endif
+
+/* ---- bfloat16: twice as many as there are floats ----------------------------------------------------------------- */
+
+#if defined(__AVX512BF16__)
+typedef __m512bh bvec;
+
+VEC_INLINE bvec bvec_load(const uint16_t *p) { return (__m512bh)_mm512_loadu_si512(p); }
+VEC_INLINE bvec bvec_load_n(const uint16_t *p, size_t n)
+{
+    return (__m512bh)_mm512_maskz_loadu_epi16((__mmask32)((UINT64_C(1) << n) - 1), p);
+}
+/* Rounds to nearest even, low lanes first. */
+VEC_INLINE void bvec_store(uint16_t *p, vec low, vec high) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low)); }
+/* For each lane sum + a0 b0 + a1 b1 */
+VEC_INLINE vec bvec_dot(vec sum, bvec a, bvec b) { return _mm512_dpbf16_ps(sum, a, b); }
+#endif
 
 #endif

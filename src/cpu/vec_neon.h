@@ -43,6 +43,9 @@ VEC_PARTIAL void vec_store_n(float *p, vec x, size_t n)
 /* Keeps a loaded vector in a register. Compilers would rather fold the load into each of several uses. */
 VEC_INLINE void vec_keep(vec *a) { __asm__("" : "+w"(*a)); }
 
+VEC_INLINE vec vec_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+VEC_INLINE vec vec_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+
 VEC_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
 VEC_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
 VEC_INLINE vec vec_mul(vec a, vec b) { return vmulq_f32(a, b); }
@@ -78,5 +81,32 @@ VEC_INLINE void vec_sum4(float *sums, vec a, vec b, vec c, vec d)
 }
 /* The largest lane; unspecified if there are NaNs. */
 VEC_INLINE float vec_max_lane(vec a) { return vmaxvq_f32(a); }
+
+/* ---- integers: as many of 32 bits as there are floats, or four times as many bytes ---------------------------------- */
+
+typedef int32x4_t ivec;
+
+VEC_INLINE ivec ivec_set(int32_t x) { return vdupq_n_s32(x); }
+VEC_INLINE ivec ivec_load(const void *p) { return vreinterpretq_s32_u8(vld1q_u8(p)); }
+VEC_INLINE vec ivec_float(ivec a) { return vcvtq_f32_s32(a); }
+/* The lower and the upper half of each byte. */
+VEC_INLINE ivec ivec_low4(ivec a) { return vreinterpretq_s32_u8(vandq_u8(vreinterpretq_u8_s32(a), vdupq_n_u8(15))); }
+VEC_INLINE ivec ivec_high4(ivec a) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(a), 4)); }
+
+/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
+ * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
+enum { VEC_Q8_OFFSET = 0 };
+VEC_INLINE ivec ivec_q8(ivec numbers) { return vreinterpretq_s32_u8(veorq_u8(vreinterpretq_u8_s32(numbers), vdupq_n_u8(128))); }
+VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c)
+{
+    int8x16_t x = vreinterpretq_s8_s32(a), y = vreinterpretq_s8_s32(c);
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(sum, x, y);
+#else
+    /* Two products of at most 128 * 127 fit 16 bits. */
+    return vpadalq_s16(sum, vpaddq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y)));
+#endif
+}
+VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c) { return ivec_dot8(sum, a, c); }
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "tensor/packed.h"
 
 krait_model *kr_model_retain(const krait_model *model)
 {
@@ -73,7 +74,8 @@ krait_status krait_model_load(krait_model **model, const char *path, const krait
     return status;
 }
 
-krait_status krait_model_random(krait_model **result, const krait_config *config, uint64_t seed, krait_error *error)
+krait_status krait_model_random(krait_model **result, const krait_config *config, uint64_t seed,
+                                const krait_load_options *options, krait_error *error)
 {
     if (!result) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_model_random: model is NULL");
     *result = NULL;
@@ -81,7 +83,7 @@ krait_status krait_model_random(krait_model **result, const krait_config *config
     krait_model *model = NULL;
     krait_status status = kr_config_check(config, error);
     if (!status) status = create(&model, config, error);
-    if (!status) status = kr_weights_random(model, seed, error);
+    if (!status) status = kr_weights_random(model, seed, options, error);
     if (status)
         krait_model_free(model);
     else
@@ -93,16 +95,31 @@ const krait_config *krait_model_config(const krait_model *model) { return model 
 
 const krait_checkpoint *krait_model_checkpoint(const krait_model *model) { return model ? model->checkpoint : NULL; }
 
-uint64_t krait_model_bytes(const krait_model *model)
-{
-    return model ? krait_config_parameters(&model->config) * sizeof(float) : 0;
-}
+uint64_t krait_model_bytes(const krait_model *model) { return model ? model->bytes : 0; }
 
 uint64_t krait_model_bytes_per_token(const krait_model *model)
 {
     if (!model) return 0;
     /* Everything once, but of an embedding that is not also the head one row. */
-    const krait_config *config = &model->config;
-    uint64_t rows_unread = config->tied_head ? 0 : (uint64_t)(config->vocab_size - 1);
-    return krait_model_bytes(model) - rows_unread * (uint64_t)config->d_model * sizeof(float);
+    const kr_matrix *table = &model->embedding;
+    if (model->config.tied_head) return model->bytes;
+    return model->bytes - kr_packed_bytes(table->type, table->rows, table->columns)
+           + kr_packed_bytes(table->type, 1, table->columns);
+}
+
+/* ---- names of types ---------------------------------------------------------------------------------------------- */
+
+static const char *const type_names[] = { "f32", "f16", "bf16", "q8", "q4" };
+enum { N_TYPES = sizeof type_names / sizeof *type_names };
+
+const char *krait_weight_type_name(krait_weight_type type) { return (unsigned)type < N_TYPES ? type_names[type] : "unknown"; }
+
+bool krait_weight_type_find(krait_weight_type *type, const char *name)
+{
+    for (unsigned i = 0; i < N_TYPES; i++)
+        if (strcmp(name, type_names[i]) == 0) {
+            *type = (krait_weight_type)i;
+            return true;
+        }
+    return false;
 }

@@ -16,7 +16,8 @@ struct krait_model {
     const float *norm_f;           /* [d_model] */
     kr_matrix head;                /* [vocab_size, d_model]; the embedding when tied */
     unsigned char *layers;         /* [n_layer] of block->layer_size */
-    float *owned;                  /* every weight that is not used where it is mapped */
+    unsigned char *owned;          /* every weight that is not used where it is mapped */
+    uint64_t bytes;                /* of all weights as they are held */
     krait_checkpoint *checkpoint;  /* NULL for random models */
     kr_state_layout *state_layout; /* shared with every state */
 };
@@ -57,7 +58,7 @@ krait_status kr_config_check(const krait_config *config, krait_error *error);
 krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *config, krait_error *error);
 /* Points the model's fields at mapped float32 data, or at converted copies in model->owned. */
 krait_status kr_weights_load(krait_model *model, const krait_load_options *options, krait_error *error);
-krait_status kr_weights_random(krait_model *model, uint64_t seed, krait_error *error);
+krait_status kr_weights_random(krait_model *model, uint64_t seed, const krait_load_options *options, krait_error *error);
 
 /* ---- forward (src/model/language_model.c) ------------------------------------------------------------------------ */
 

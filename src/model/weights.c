@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "model/model.h"
+#include "tensor/packed.h"
 
 static const kr_tensor *find_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place)
 {
@@ -70,35 +71,63 @@ krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *
 
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-static size_t padded(size_t floats) { return (floats + 15) / 16 * 16; }
-
-/* float32, in row-major order, at an address a float may have: usable where it is. */
-static bool usable_in_place(const kr_parameter *parameter, const kr_tensor *tensor)
-{
-    return (parameter->flags & KR_MATRIX) && tensor->dtype == KRAIT_DTYPE_F32 && kr_tensor_is_contiguous(tensor)
-           && (uintptr_t)tensor->data % _Alignof(float) == 0;
-}
+static size_t padded(size_t bytes) { return (bytes + KR_ALIGNMENT - 1) / KR_ALIGNMENT * KR_ALIGNMENT; }
 
 typedef struct loading {
     krait_model *model;
-    size_t used;      /* floats of model->owned */
-    float *temporary; /* for parameters that are turned: the largest of them */
+    krait_weight_type type;
+    size_t used;      /* bytes of model->owned */
+    float *temporary; /* for parameters that are not held as they are stored: the largest of them */
     size_t temporary_size;
     const krait_load_options *options;
     uint64_t done, total; /* elements */
     int threads;
 } loading;
 
+/* What a parameter is held in. Grouped types fill rows up: where that makes them larger, bfloat16. */
+static krait_weight_type type_of(const loading *l, const kr_parameter *parameter)
+{
+    if (!(parameter->flags & KR_MATRIX)) return KRAIT_WEIGHT_F32;
+    krait_weight_type type = l->type == KRAIT_WEIGHT_Q4 && parameter->flags & KR_AT_LEAST_Q8 ? KRAIT_WEIGHT_Q8 : l->type;
+    size_t rows = kr_dim_size(parameter->shape[0], &l->model->config),
+           columns = kr_dim_size(parameter->shape[1], &l->model->config);
+    bool larger =
+        kr_is_grouped(type) && kr_packed_bytes(type, rows, columns) >= kr_packed_bytes(KRAIT_WEIGHT_BF16, rows, columns);
+    return larger ? KRAIT_WEIGHT_BF16 : type;
+}
+
+/* In row-major order, at an address a number may have, and multiplied in the type it is stored in: usable where it is. */
+static bool usable_in_place(const kr_parameter *parameter, krait_weight_type type, const kr_tensor *tensor)
+{
+    static const krait_dtype stored[] = {
+        [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32, [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16, [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16
+    };
+    return (parameter->flags & KR_MATRIX) && !kr_is_grouped(type) && tensor->dtype == stored[type]
+           && kr_tensor_is_contiguous(tensor) && (uintptr_t)tensor->data % kr_dtype_size(tensor->dtype) == 0;
+}
+
+static size_t held_bytes(const loading *l, const kr_parameter *parameter, krait_weight_type type)
+{
+    size_t count = kr_parameter_count(parameter, &l->model->config);
+    if (type == KRAIT_WEIGHT_F32) return count * sizeof(float);
+    size_t rows = kr_dim_size(parameter->shape[0], &l->model->config);
+    return kr_packed_bytes(type, rows, count / rows);
+}
+
 static krait_status add_sizes(void *context, const kr_parameter_place *place, krait_error *error)
 {
     (void)error;
     loading *l = context;
-    size_t count = kr_parameter_count(place->parameter, &l->model->config);
+    const kr_parameter *parameter = place->parameter;
+    const krait_weight_type type = type_of(l, parameter);
+    size_t count = kr_parameter_count(parameter, &l->model->config), bytes = held_bytes(l, parameter, type);
     const kr_tensor *tensor = l->model->checkpoint ? find_stored(l->model->checkpoint, place) : NULL;
     l->total += count;
-    if (tensor && usable_in_place(place->parameter, tensor)) return KRAIT_OK;
-    l->used += padded(count);
-    if (place->parameter->form != KR_AS_STORED && count > l->temporary_size) l->temporary_size = count;
+    l->model->bytes += bytes;
+    if (tensor && usable_in_place(parameter, type, tensor)) return KRAIT_OK;
+    l->used += padded(bytes);
+    bool as_stored = parameter->form == KR_AS_STORED && type == KRAIT_WEIGHT_F32;
+    if (!as_stored && count > l->temporary_size) l->temporary_size = count;
     return KRAIT_OK;
 }
 
@@ -114,22 +143,49 @@ static void reform(float *out, const float *in, const kr_parameter *parameter, c
         }
 }
 
-static void set_field(const kr_parameter_place *place, const krait_config *config, const float *data)
+static void set_field(const kr_parameter_place *place, const krait_config *config, krait_weight_type type, const void *data)
 {
     if (place->parameter->flags & KR_MATRIX)
         *(kr_matrix *)place->field = (kr_matrix){ .data = data,
                                                   .rows = kr_dim_size(place->parameter->shape[0], config),
-                                                  .columns = kr_dim_size(place->parameter->shape[1], config) };
+                                                  .columns = kr_dim_size(place->parameter->shape[1], config),
+                                                  .type = type };
     else
         *(const float **)place->field = data;
 }
 
-/* Room for a parameter in the model's own memory. */
-static float *take(loading *l, size_t count)
+typedef struct packing {
+    krait_weight_type type;
+    void *matrix;
+    size_t rows, columns;
+    const float *values;
+} packing;
+
+static void pack_share(void *context, int thread, int n_threads)
 {
-    float *data = l->model->owned + l->used;
-    l->used += padded(count);
-    return data;
+    const packing *p = context;
+    size_t begin, end;
+    kr_share(p->rows, KR_GROUP_ROWS, thread, n_threads, &begin, &end);
+    if (begin < end) kr_pack(p->type, p->matrix, p->columns, begin, end - begin, p->values + begin * p->columns);
+}
+
+/* Gives a parameter its room in the model's own memory, float32 values from `values`, and its field in the model. */
+static void hold(loading *l, const kr_parameter_place *place, void (*values)(float *out, size_t count, void *context),
+                 void *context)
+{
+    const kr_parameter *parameter = place->parameter;
+    const krait_config *config = &l->model->config;
+    const krait_weight_type type = type_of(l, parameter);
+    size_t count = kr_parameter_count(parameter, config), rows = kr_dim_size(parameter->shape[0], config);
+    void *data = l->model->owned + l->used;
+    bool as_stored = parameter->form == KR_AS_STORED && type == KRAIT_WEIGHT_F32;
+    l->used += padded(held_bytes(l, parameter, type));
+    values(as_stored ? data : l->temporary, count, context);
+    if (parameter->form != KR_AS_STORED)
+        reform(data, l->temporary, parameter, config);
+    else if (!as_stored)
+        kr_parallel(l->threads, pack_share, &(packing){ type, data, rows, count / rows, l->temporary });
+    set_field(place, config, type, data);
 }
 
 typedef struct conversion {
@@ -147,32 +203,33 @@ static void convert_share(void *context, int thread, int n_threads)
     kr_to_float32(c->out + begin, c->tensor->dtype, (const char *)c->tensor->data + at, end - begin);
 }
 
-static void convert(float *out, const kr_tensor *tensor, size_t count, int threads)
+typedef struct stored {
+    const kr_tensor *tensor;
+    int threads;
+} stored;
+
+static void convert(float *out, size_t count, void *context)
 {
     enum { WORTH_THREADS = 1 << 16 };
-    if (!kr_tensor_is_contiguous(tensor))
-        kr_tensor_to_float32(out, tensor);
+    const stored *s = context;
+    if (!kr_tensor_is_contiguous(s->tensor))
+        kr_tensor_to_float32(out, s->tensor);
     else
-        kr_parallel(count < WORTH_THREADS ? 1 : threads, convert_share, &(conversion){ out, tensor, count });
+        kr_parallel(count < WORTH_THREADS ? 1 : s->threads, convert_share, &(conversion){ out, s->tensor, count });
 }
 
 static krait_status load_place(void *context, const kr_parameter_place *place, krait_error *error)
 {
     loading *l = context;
     krait_model *model = l->model;
-    const kr_parameter *parameter = place->parameter;
     const kr_tensor *tensor = find_stored(model->checkpoint, place);
-    size_t count = kr_parameter_count(parameter, &model->config);
+    const krait_weight_type type = type_of(l, place->parameter);
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
-    if (usable_in_place(parameter, tensor)) {
-        set_field(place, &model->config, tensor->data);
-    } else {
-        float *data = take(l, count);
-        convert(parameter->form == KR_AS_STORED ? data : l->temporary, tensor, count, l->threads);
-        if (parameter->form != KR_AS_STORED) reform(data, l->temporary, parameter, &model->config);
-        set_field(place, &model->config, data);
-    }
-    l->done += count;
+    if (usable_in_place(place->parameter, type, tensor))
+        set_field(place, &model->config, type, tensor->data);
+    else
+        hold(l, place, convert, &(stored){ tensor, l->threads });
+    l->done += kr_parameter_count(place->parameter, &model->config);
     if (progress && progress->report && !progress->report(progress->user, "loading", l->done, l->total))
         return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: loading was interrupted", krait_checkpoint_path(model->checkpoint));
     return KRAIT_OK;
@@ -183,11 +240,17 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
                          krait_error *error)
 {
     krait_model *model = l->model;
+    l->type = l->options ? l->options->type : KRAIT_WEIGHT_F32;
+    l->threads = l->options && l->options->threads > 0 ? l->options->threads : kr_threads_available();
+    if ((unsigned)l->type > KRAIT_WEIGHT_Q4)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "load options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
+                       (int)l->type);
     kr_each_parameter(&model->config, model, add_sizes, l, NULL);
     model->owned = kr_alloc(l->used, sizeof *model->owned);
     l->temporary = kr_alloc(l->temporary_size, sizeof *l->temporary);
     krait_status status = KRAIT_OK;
-    if (!model->owned || !l->temporary) status = kr_fail_memory(error, "a model's weights", l->used * sizeof(float));
+    if (!model->owned || !l->temporary)
+        status = kr_fail_memory(error, "a model's weights", l->used + l->temporary_size * sizeof(float));
     l->used = 0;
     if (!status) status = kr_each_parameter(&model->config, model, fill_place, l, error);
     kr_free(l->temporary);
@@ -198,7 +261,6 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
 krait_status kr_weights_load(krait_model *model, const krait_load_options *options, krait_error *error)
 {
     loading l = { .model = model, .options = options };
-    l.threads = options && options->threads > 0 ? options->threads : kr_threads_available();
     return fill(&l, load_place, error);
 }
 
@@ -229,9 +291,19 @@ static void draw_share(void *context, int thread, int n_threads)
     for (size_t i = begin; i < end; i++) d->out[i] = d->scale * random_at(d->seed, i);
 }
 
-static void draw(float *out, const kr_parameter *parameter, const krait_config *config, uint64_t seed, int threads)
+typedef struct random_loading {
+    loading common; /* first: fill() passes the whole as its context */
+    uint64_t seed;
+    const kr_parameter *parameter; /* being drawn */
+} random_loading;
+
+static void draw(float *out, size_t count, void *context)
 {
-    size_t count = kr_parameter_count(parameter, config), columns = count / kr_dim_size(parameter->shape[0], config);
+    random_loading *r = context;
+    const kr_parameter *parameter = r->parameter;
+    const krait_config *config = &r->common.model->config;
+    const uint64_t seed = r->seed++;
+    size_t columns = count / kr_dim_size(parameter->shape[0], config);
     float scale = 0;
     switch (parameter->init) {
     case KR_INIT_ZERO: break;
@@ -252,29 +324,20 @@ static void draw(float *out, const kr_parameter *parameter, const krait_config *
         for (size_t i = 0; i < count; i++) out[i] = logf((float)(i % columns + 1));
         return;
     }
-    kr_parallel(threads, draw_share, &(drawing){ out, count, seed, scale });
+    kr_parallel(r->common.threads, draw_share, &(drawing){ out, count, seed, scale });
 }
-
-typedef struct random_loading {
-    loading common; /* first: fill() passes the whole as its context */
-    uint64_t seed;
-} random_loading;
 
 static krait_status draw_place(void *context, const kr_parameter_place *place, krait_error *error)
 {
     (void)error;
     random_loading *r = context;
-    const kr_parameter *parameter = place->parameter;
-    krait_model *model = r->common.model;
-    float *data = take(&r->common, kr_parameter_count(parameter, &model->config));
-    draw(parameter->form == KR_AS_STORED ? data : r->common.temporary, parameter, &model->config, r->seed++, r->common.threads);
-    if (parameter->form != KR_AS_STORED) reform(data, r->common.temporary, parameter, &model->config);
-    set_field(place, &model->config, data);
+    r->parameter = place->parameter;
+    hold(&r->common, place, draw, r);
     return KRAIT_OK;
 }
 
-krait_status kr_weights_random(krait_model *model, uint64_t seed, krait_error *error)
+krait_status kr_weights_random(krait_model *model, uint64_t seed, const krait_load_options *options, krait_error *error)
 {
-    random_loading r = { .common = { .model = model, .threads = kr_threads_available() }, .seed = seed << 16 };
+    random_loading r = { .common = { .model = model, .options = options }, .seed = seed << 16 };
     return fill(&r.common, draw_place, error);
 }

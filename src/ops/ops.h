@@ -44,10 +44,11 @@ typedef struct kr_rows {
     const size_t *start; /* [n_sequences + 1], start[0] = 0 */
 } kr_rows;
 
-/* A weight matrix [rows, columns], row-major and contiguous. float32 for now: quantised types add to this struct. */
+/* A weight matrix [rows, columns], as src/tensor/packed.h lays it out: float types row-major and contiguous. */
 typedef struct kr_matrix {
-    const float *data;
+    const void *data;
     size_t rows, columns;
+    krait_weight_type type;
 } kr_matrix;
 
 /* ---- embedding: out[t, :] = table[ids[t], :] --------------------------------------------------------------------- */
@@ -58,7 +59,12 @@ typedef struct kr_embedding {
     kr_view out;        /* [n_tokens, d_model] */
 } kr_embedding;
 
-/* ---- linear: y[t, j] (+)= sum_k x[t, k] * weight[j, k] + bias[j] ------------------------------------------------- */
+/* ---- linear: y[t, j] (+)= sum_k x[t, k] * weight[j, k] + bias[j] -------------------------------------------------
+ *
+ * With q8 and q4 weights x is quantised as well, each block of 64 (q8) or 32 (q4) columns of a token by itself, to
+ * round(x * 127 / m), m the block's largest magnitude; the block's products are summed as integers and the sums, times both scales, as
+ * float32 in the order of columns: fma(sum, scale_w * scale_x, y). With bf16 weights x is rounded to bfloat16 on CPUs that
+ * multiply it. */
 typedef struct kr_linear {
     size_t n_tokens;
     kr_cview x; /* [n_tokens, weight.columns] */

@@ -1,10 +1,12 @@
 /* mixer_step against the plain ops one after another. Tolerance: 1e-5 of the largest magnitude (the products' sums of up to 1536
- * terms go through softplus and exp); and on threads, and each sequence alone, the same bits. */
+ * terms go through softplus and exp); and on threads, and each sequence alone, the same bits. With other weights than float32, where a last bit of
+ * x may change what it is rounded to, against the device's own ops. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "checkop.h"
+#include "tensor/packed.h"
 
 enum { MOST_SEQUENCES = 16 };
 
@@ -51,14 +53,15 @@ static kr_exec executor(check *c, const kr_device *device, int threads, const kr
 }
 
 /* The definition in ops.h. */
-static void one_after_another(check *c, const kr_mixer_step *op, const states *st, kr_view y)
+static void one_after_another(check *c, const kr_device *device, const kr_mixer_step *op, const states *st, kr_view y)
 {
     size_t n = op->n_sequences, D = op->d_inner, N = op->d_state, R = op->dt_rank, start[MOST_SEQUENCES + 1];
     for (size_t s = 0; s <= n; s++) start[s] = s;
     kr_rows rows = { n, start };
     kr_view x = check_matrix(c, n, D), dbc = check_matrix(c, n, R + 2 * N), delta = check_matrix(c, n, D);
     kr_view B = { dbc.data + R, dbc.stride }, C = { dbc.data + R + N, dbc.stride };
-    kr_exec exec = check_exec(c, c->reference, 1, c->reference->scan_scratch(1, N));
+    size_t scan = device->scan_scratch(1, N), product = device->linear_scratch(1, n, D, D > R ? D : R);
+    kr_exec exec = check_exec(c, device, 1, scan > product ? scan : product);
     kr_conv_run(&exec, &(kr_conv){ .rows = rows,
                                    .dim = D,
                                    .width = op->d_conv,
@@ -92,7 +95,7 @@ static void one_after_another(check *c, const kr_mixer_step *op, const states *s
                                    .y = y });
 }
 
-static kr_mixer_step make(check *c, size_t n, size_t D, size_t N, size_t width, size_t R, bool norms)
+static kr_mixer_step make(check *c, size_t n, size_t D, size_t N, size_t width, size_t R, krait_weight_type type, bool norms)
 {
     float *A = check_normals(c, N * D, 0.5f, 1);
     for (size_t i = 0; i < N * D; i++) A[i] = -fabsf(A[i]);
@@ -104,19 +107,20 @@ static kr_mixer_step make(check *c, size_t n, size_t D, size_t N, size_t width, 
                             .xz = check_const(check_normal(c, n, 2 * D, 1, 0)),
                             .conv_weight = check_normals(c, width * D, 0.5f, 0),
                             .conv_bias = check_maybe(c) ? check_normals(c, D, 0.1f, 0) : NULL,
-                            .x_proj = { check_normals(c, (R + 2 * N) * D, 1 / sqrtf((float)D), 0), R + 2 * N, D },
-                            .dt_proj = { check_normals(c, D * R, 1 / sqrtf((float)R), 0), D, R },
+                            .x_proj =
+                                check_pack(c, type, check_normals(c, (R + 2 * N) * D, 1 / sqrtf((float)D), 0), R + 2 * N, D),
+                            .dt_proj = check_pack(c, type, check_normals(c, D * R, 1 / sqrtf((float)R), 0), D, R),
                             .dt_bias = check_normals(c, D, 1, -3),
                             .A = A,
                             .D = check_normals(c, D, 1, 0),
                             .norm_eps = norms ? 1e-6f : -1 };
 }
 
-static void step_case(check *c, size_t n, size_t D, size_t N, size_t width, size_t R, bool norms)
+static void step_case(check *c, size_t n, size_t D, size_t N, size_t width, size_t R, krait_weight_type type, bool norms)
 {
-    snprintf(c->label, sizeof c->label, "%zu sequences, D %zu, N %zu, width %zu, dt_rank %zu%s", n, D, N, width, R,
-             norms ? ", norms" : "");
-    kr_mixer_step op = make(c, n, D, N, width, R, norms);
+    snprintf(c->label, sizeof c->label, "%zu sequences, D %zu, N %zu, width %zu, dt_rank %zu, %s%s", n, D, N, width, R,
+             krait_weight_type_name(type), norms ? ", norms" : "");
+    kr_mixer_step op = make(c, n, D, N, width, R, type, norms);
     states before;
     for (size_t s = 0; s < n; s++) {
         before.conv[s] = check_normals(c, (width - 1) * D, 1, 0);
@@ -129,7 +133,7 @@ static void step_case(check *c, size_t n, size_t D, size_t N, size_t width, size
     op.ssm_state = found_states.ssm;
     op.y = found;
     kr_mixer_step_run(&exec, &op);
-    one_after_another(c, &op, &expected_states, expected);
+    one_after_another(c, type == KRAIT_WEIGHT_F32 ? c->reference : c->device, &op, &expected_states, expected);
     close_to(c, "y", found, expected, n, D);
     for (size_t s = 0; s < n; s++) {
         close_to(c, "conv_state", (kr_view){ found_states.conv[s], D }, (kr_view){ expected_states.conv[s], D }, width - 1, D);
@@ -165,10 +169,13 @@ void check_mixer_step(check *c)
     static const size_t ranks[] = { 1, 2, 5, 16, 48 };
     for (int round = 0; round < 60; round++)
         step_case(c, check_below(c, 7), 1 + check_below(c, 140), round % 2 ? 16 : 1 + check_below(c, 20), 1 + check_below(c, 4),
-                  ranks[check_below(c, 5)], round % 3 == 0);
-    step_case(c, 1, 1536, 16, 4, 48, false);
-    step_case(c, 3, 1536, 16, 4, 48, true);
-    step_case(c, 2, 256, 300, 4, 16, false);
+                  ranks[check_below(c, 5)], round % 4 ? KRAIT_WEIGHT_F32 : (krait_weight_type)(1 + check_below(c, 4)),
+                  round % 3 == 0);
+    for (krait_weight_type type = KRAIT_WEIGHT_F32; type <= KRAIT_WEIGHT_Q4; type++) {
+        step_case(c, 1, 1536, 16, 4, 48, type, false);
+        step_case(c, 3, 1536, 16, 4, 48, type, true);
+    }
+    step_case(c, 2, 256, 300, 4, 16, KRAIT_WEIGHT_F32, false);
 }
 
 typedef struct context {
@@ -192,7 +199,7 @@ void bench_mixer_step(check *c)
             st.conv[s] = check_normals(c, (width - 1) * D, 1, 0);
             st.ssm[s] = check_normals(c, N * D, 1, 0);
         }
-        context k = { .op = make(c, n, D, N, width, R, false) };
+        context k = { .op = make(c, n, D, N, width, R, KRAIT_WEIGHT_F32, false) };
         k.op.conv_state = st.conv;
         k.op.ssm_state = st.ssm;
         k.op.y = check_matrix(c, n, D);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkop.h"
+#include "tensor/packed.h"
 
 static size_t random_size(check *c)
 {
@@ -24,7 +25,7 @@ void check_embedding(check *c)
         for (int threads = 1; threads <= 3; threads += 2) {
             kr_view out = check_matrix(c, n, dim);
             kr_exec exec = check_exec(c, c->device, threads, 0);
-            kr_embedding_run(&exec, &(kr_embedding){ n, ids, { table, vocabulary, dim }, out });
+            kr_embedding_run(&exec, &(kr_embedding){ n, ids, { table, vocabulary, dim, KRAIT_WEIGHT_F32 }, out });
             for (size_t t = 0; t < n; t++)
                 check_same(c, "row", (kr_cview){ out.data + t * out.stride, dim },
                            (kr_cview){ table + (size_t)ids[t] * dim, dim }, 1, dim);
@@ -33,18 +34,23 @@ void check_embedding(check *c)
     }
 }
 
-/* ---- linear: tolerance (columns + 2) * epsilon * sum of the products' magnitudes ------------------------------------- */
+/* ---- linear: tolerance (columns + 2) * epsilon * sum of the products' magnitudes; none with grouped weights ----------- */
 
-static void linear_case(check *c, size_t n, size_t rows, size_t columns, bool bias, bool add)
+static const krait_weight_type types[] = { KRAIT_WEIGHT_F32, KRAIT_WEIGHT_F16, KRAIT_WEIGHT_BF16, KRAIT_WEIGHT_Q8,
+                                           KRAIT_WEIGHT_Q4 };
+enum { N_TYPES = sizeof types / sizeof *types };
+
+static void linear_case(check *c, krait_weight_type type, size_t n, size_t rows, size_t columns, bool bias, bool add)
 {
-    snprintf(c->label, sizeof c->label, "%zu tokens, weight [%zu, %zu]%s%s", n, rows, columns, bias ? ", bias" : "",
-             add ? ", add" : "");
+    snprintf(c->label, sizeof c->label, "%zu tokens, %s weight [%zu, %zu]%s%s", n, krait_weight_type_name(type), rows, columns,
+             bias ? ", bias" : "", add ? ", add" : "");
+    float *weight = check_normals(c, rows * columns, 1, 0);
     kr_view x = check_normal(c, n, columns, 1, 0), before = check_normal(c, n, rows, 1, 0);
     kr_view found = check_copy(c, before, n, rows), expected = check_copy(c, before, n, rows),
             cut = check_copy(c, before, n, rows);
     kr_linear op = { .n_tokens = n,
                      .x = check_const(x),
-                     .weight = { check_normals(c, rows * columns, 1, 0), rows, columns },
+                     .weight = check_pack(c, type, weight, rows, columns),
                      .bias = bias ? check_normals(c, rows, 1, 0) : NULL,
                      .add = add,
                      .y = found };
@@ -53,31 +59,32 @@ static void linear_case(check *c, size_t n, size_t rows, size_t columns, bool bi
     kr_exec plain = check_exec(c, c->reference, 1, c->reference->linear_scratch(1, n, rows, columns));
     op.y = expected;
     kr_linear_run(&plain, &op);
+    const double rounding = type == KRAIT_WEIGHT_BF16 && kr_cpu_kernels_of(c->device->isa)->bf16 ? 0x1p-8 : 0; /* of x */
     for (size_t t = 0; t < n; t++)
         for (size_t j = 0; j < rows; j++) {
             double size = (bias ? fabs((double)op.bias[j]) : 0) + (add ? fabs((double)before.data[t * before.stride + j]) : 0);
-            for (size_t k = 0; k < columns; k++)
-                size += fabs((double)x.data[t * x.stride + k] * (double)op.weight.data[j * columns + k]);
+            for (size_t k = 0; k < columns; k++) size += fabs((double)x.data[t * x.stride + k] * (double)weight[j * columns + k]);
             check_close(c, "y", t * rows + j, found.data[t * found.stride + j], expected.data[t * expected.stride + j],
-                        (double)(columns + 2) * EPSILON * size);
+                        kr_is_grouped(type) ? 0 : ((double)(columns + 2) * EPSILON + rounding) * size);
         }
 
     /* The kernel in two shares, and each token alone, have the same bits as the kernel at once. */
-    void (*matvec)(const kr_linear *, size_t, size_t) = kr_cpu_kernels_of(c->device->isa)->matvec;
+    const kr_cpu_kernels *kernels = kr_cpu_kernels_of(c->device->isa);
     kr_view once = check_copy(c, before, n, rows), alone = check_copy(c, before, n, rows);
     size_t middle = check_below(c, rows + 1);
+    if (kr_is_grouped(type) && middle < rows) middle -= middle % KR_GROUP_ROWS;
     op.y = once;
-    matvec(&op, 0, rows);
+    kr_cpu_linear_alone(kernels, &op, 0, rows, exec.scratch);
     op.y = cut;
-    if (middle > 0) matvec(&op, 0, middle);
-    if (middle < rows) matvec(&op, middle, rows);
+    if (middle > 0) kr_cpu_linear_alone(kernels, &op, 0, middle, exec.scratch);
+    if (middle < rows) kr_cpu_linear_alone(kernels, &op, middle, rows, exec.scratch);
     check_same(c, "in shares", check_const(cut), check_const(once), n, rows);
     for (size_t t = 0; t < n; t++) {
         kr_linear one = op;
         one.n_tokens = 1;
         one.x.data += t * one.x.stride;
         one.y.data = alone.data + t * alone.stride;
-        matvec(&one, 0, rows);
+        kr_cpu_linear_alone(kernels, &one, 0, rows, exec.scratch);
     }
     check_same(c, "tokens alone", check_const(alone), check_const(once), n, rows);
 
@@ -95,11 +102,14 @@ void check_linear(check *c)
 {
     for (int round = 0; round < 150; round++) {
         size_t n = check_below(c, 3) ? check_below(c, 20) : check_below(c, 90);
-        linear_case(c, n, random_size(c), random_size(c), check_maybe(c), check_maybe(c));
+        linear_case(c, types[round % N_TYPES], n, random_size(c), random_size(c), check_maybe(c), check_maybe(c));
     }
-    linear_case(c, 1, 80, 1536, false, false);
-    linear_case(c, 1, 1536, 48, false, false);
-    linear_case(c, 3, 1537, 769, true, true);
+    for (size_t i = 0; i < N_TYPES; i++) {
+        linear_case(c, types[i], 1, 80, 1536, false, false);
+        linear_case(c, types[i], 1, 1536, 48, false, false);
+        linear_case(c, types[i], 3, 1537, 769, true, true);
+        linear_case(c, types[i], 200, 40, 130, true, true);
+    }
 }
 
 typedef struct linear_context {
@@ -115,20 +125,22 @@ static void run_linear(void *pointer)
 
 void bench_linear(check *c)
 {
-    static const size_t shapes[][3] = { { 1, 3072, 768 }, { 1, 768, 1536 }, { 1, 80, 1536 },
-                                        { 1, 1536, 48 },  { 4, 3072, 768 }, { 16, 3072, 768 } };
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        size_t n = shapes[i][0], rows = shapes[i][1], columns = shapes[i][2];
-        char label[64];
-        snprintf(label, sizeof label, "n %zu, weight [%zu, %zu]", n, rows, columns);
-        linear_context k = { check_exec(c, c->device, 1, c->device->linear_scratch(1, n, rows, columns)),
-                             { .n_tokens = n,
-                               .x = { check_normals(c, n * columns, 1, 0), columns },
-                               .weight = { check_normals(c, rows * columns, 1, 0), rows, columns },
-                               .y = { check_floats(c, n * rows), rows } } };
-        bench_report(c, label, bench_seconds(run_linear, &k), (double)(n * rows), "output", (double)(rows * columns) * 4);
-        check_end_case(c);
-    }
+    static const size_t shapes[][3] = { { 1, 3072, 768 }, { 1, 768, 1536 }, { 16, 3072, 768 }, { 256, 3072, 768 } };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t j = 0; j < N_TYPES; j++) {
+            size_t n = shapes[i][0], rows = shapes[i][1], columns = shapes[i][2];
+            char label[64];
+            snprintf(label, sizeof label, "%s, n %zu, [%zu, %zu]", krait_weight_type_name(types[j]), n, rows, columns);
+            float *weight = check_normals(c, rows * columns, 1, 0);
+            linear_context k = { check_exec(c, c->device, 1, c->device->linear_scratch(1, n, rows, columns)),
+                                 { .n_tokens = n,
+                                   .x = { check_normals(c, n * columns, 1, 0), columns },
+                                   .weight = check_pack(c, types[j], weight, rows, columns),
+                                   .y = { check_floats(c, n * rows), rows } } };
+            bench_report(c, label, bench_seconds(run_linear, &k), (double)(n * rows), "output",
+                         (double)kr_packed_bytes(types[j], rows, columns));
+            check_end_case(c);
+        }
 }
 
 /* ---- rms_norm: tolerance (dim / 2 + 8) * epsilon of the result; the sum has no cancellation ---------------------------- */

@@ -1,4 +1,5 @@
 #include "checkop.h"
+#include "tensor/packed.h"
 
 #include <math.h>
 #include <signal.h>
@@ -53,6 +54,14 @@ float *check_normals(check *c, size_t count, float scale, float offset)
     float *data = check_floats(c, count);
     for (size_t i = 0; i < count; i++) data[i] = offset + scale * kr_rng_normal(&c->rng);
     return data;
+}
+
+kr_matrix check_pack(check *c, krait_weight_type type, const float *values, size_t rows, size_t columns)
+{
+    size_t bytes = kr_packed_bytes(type, rows, columns), floats = (bytes + sizeof(float) - 1) / sizeof(float);
+    char *data = (char *)check_floats(c, floats) + (floats * sizeof(float) - bytes);
+    kr_pack(type, data, columns, 0, rows, values);
+    return (kr_matrix){ data, rows, columns, type };
 }
 
 void check_pick(check *c, float *data, size_t rows, size_t columns, size_t stride, const float *values, size_t n_values)
@@ -176,8 +185,8 @@ void bench_report(check *c, const char *label, double seconds, double items, con
 {
     /* The plain variant runs first, through the same benchmarks in the same order. */
     size_t i = c->n_timed++;
-    if (c->device == c->reference && i < 16) c->plain_seconds[i] = seconds;
-    double faster = i < 16 ? c->plain_seconds[i] / seconds : 0; /* 0: not measured, with --isa */
+    if (c->device == c->reference && i < 32) c->plain_seconds[i] = seconds;
+    double faster = i < 32 ? c->plain_seconds[i] / seconds : 0; /* 0: not measured, with --isa */
     if (c->json) {
         kr_json_open(c->json, '{');
         kr_json_key(c->json, "op"), kr_json_put_text(c->json, c->op);
@@ -235,7 +244,7 @@ static int usage(FILE *out)
                  "Checks every variant of the CPU's operations against the reference, or times them.\n  ops:");
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) fprintf(out, " %s", ops[i].name);
     fprintf(out, "\n  instruction sets here:");
-    for (int isa = KRAIT_ISA_PLAIN; isa <= KRAIT_ISA_NEON; isa++)
+    for (int isa = KRAIT_ISA_PLAIN; isa < KRAIT_N_ISAS; isa++)
         if (krait_isa_available((krait_isa)isa)) fprintf(out, " %s", krait_isa_name((krait_isa)isa));
     fprintf(out, "\n");
     return out == stderr ? 2 : 0;
@@ -272,7 +281,7 @@ int main(int argc, char **argv)
         check c = { .op = ops[i].name, .reference = kr_cpu_device(KRAIT_ISA_PLAIN), .json = json ? &writer : NULL };
         if (only_op && strcmp(only_op, c.op) != 0) continue;
         if (bench && !ops[i].bench) continue;
-        for (int isa = KRAIT_ISA_PLAIN; isa <= KRAIT_ISA_NEON; isa++) {
+        for (int isa = KRAIT_ISA_PLAIN; isa < KRAIT_N_ISAS; isa++) {
             if (!krait_isa_available((krait_isa)isa)) continue;
             if (only_isa && strcmp(only_isa, krait_isa_name((krait_isa)isa)) != 0) continue;
             c.device = kr_cpu_device((krait_isa)isa);

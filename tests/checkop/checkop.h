@@ -36,7 +36,7 @@ typedef struct check {
     buffer buffers[128];
     size_t n_buffers;
     kr_json_writer *json; /* of the benchmark, or NULL */
-    double plain_seconds[16];
+    double plain_seconds[32];
     size_t n_timed;
 } check;
 
@@ -45,6 +45,8 @@ kr_view check_matrix(check *c, size_t rows, size_t columns); /* with some stride
 float *check_floats(check *c, size_t count);
 kr_view check_normal(check *c, size_t rows, size_t columns, float scale, float offset);
 float *check_normals(check *c, size_t count, float scale, float offset);
+/* `values` as a weight of a type, guard pages behind. */
+kr_matrix check_pack(check *c, krait_weight_type type, const float *values, size_t rows, size_t columns);
 void check_pick(check *c, float *data, size_t rows, size_t columns, size_t stride, const float *values, size_t n_values);
 kr_view check_copy(check *c, kr_view from, size_t rows, size_t columns); /* with a stride of its own */
 float *check_copy_floats(check *c, const float *from, size_t count);

@@ -1,0 +1,37 @@
+/* The bodies of kernels_avx512.c for CPUs with VNNI and BF16. */
+#include <math.h>
+#include <string.h>
+
+#include "cpu/kernels.h"
+#include "tensor/packed.h"
+
+#if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
+
+#include "cpu/vec_avx512.h"
+
+#include "cpu/exp2_table.h"
+#include "cpu/math_body.h"
+
+#include "cpu/conv_body.h"
+#include "cpu/dot_body.h"
+#include "cpu/matvec_body.h"
+#include "cpu/norm_body.h"
+#include "cpu/quantize_body.h"
+#include "cpu/scan_body.h"
+
+#include "cpu/dot_bf16_body.h" /* on matvec_body.h's tiles */
+
+const kr_cpu_kernels kr_cpu_kernels_avx512_bf16 = {
+    .rms_norm = rms_norm_tokens,
+    .conv = conv_channels,
+    .scan = scan_channels,
+    .matvec = matvec_rows,
+    .bf16 = true,
+    .quantize = quantize_any,
+    .dot = dot_any,
+    .exp = exp_row,
+    .softplus = softplus_row,
+    .silu = silu_row,
+};
+
+#endif

@@ -1,0 +1,151 @@
+/* Weight types: what packing loses, what odd sizes leave alone, and models in every type on every instruction set. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "fixture.h"
+#include "tensor/packed.h"
+
+#define N_TYPES (KRAIT_WEIGHT_Q4 + 1)
+
+static float *normals(size_t n, uint64_t seed)
+{
+    kr_rng rng;
+    kr_rng_seed(&rng, seed);
+    float *values = malloc((n + 1) * sizeof *values);
+    for (size_t i = 0; i < n; i++) values[i] = kr_rng_normal(&rng);
+    return values;
+}
+
+/* Relative to the standard deviation of the weights: half a step of the number at most, and what a step is on average. */
+static void a_row_comes_back_within_half_a_step(void **state)
+{
+    (void)state;
+    static const double most[N_TYPES] = { 0, 0x1p-9, 0x1p-6, 0.025, 0.45 }, mean_square[N_TYPES] = { 0, 1e-6, 2e-5, 1e-4, 0.011 };
+    static const size_t sizes[][2] = { { 1, 1 }, { 16, 64 }, { 17, 65 }, { 40, 48 }, { 5, 200 }, { 33, 31 } };
+    for (krait_weight_type type = 0; type <= KRAIT_WEIGHT_Q4; type++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            size_t rows = sizes[s][0], columns = sizes[s][1], bytes = kr_packed_bytes(type, rows, columns);
+            float *w = normals(rows * columns, s), *back = malloc((columns + 1) * sizeof *back);
+            unsigned char *packed = malloc(bytes + 1);
+            packed[bytes] = 0xA5;
+            size_t half = rows / 2 / KR_GROUP_ROWS * KR_GROUP_ROWS; /* in two pieces */
+            kr_pack(type, packed, columns, 0, half, w);
+            kr_pack(type, packed, columns, half, rows - half, w + half * columns);
+            assert_int_equal(packed[bytes], 0xA5);
+            double square = 0;
+            for (size_t r = 0; r < rows; r++) {
+                back[columns] = 7;
+                kr_unpack_row(back, type, packed, columns, r);
+                assert_true(back[columns] == 7);
+                for (size_t c = 0; c < columns; c++) {
+                    double e = fabs((double)back[c] - (double)w[r * columns + c]);
+                    assert_true(e <= most[type] * fmax(1, fabs((double)w[r * columns + c])));
+                    square += e * e;
+                }
+            }
+            assert_true(square / (double)(rows * columns) <= mean_square[type]);
+            free(w), free(back), free(packed);
+        }
+}
+
+static void zeros_and_extremes_stay_finite(void **state)
+{
+    (void)state;
+    static const float values[] = { 0, 1e-42f, -1e-38f, 65504, 3e38f, -3e38f };
+    for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++)
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+            float w[KR_BLOCK_COLUMNS] = { 0 }, back[KR_BLOCK_COLUMNS];
+            w[3] = values[v];
+            unsigned char packed[KR_Q8_BLOCK_BYTES];
+            kr_pack(type, packed, KR_BLOCK_COLUMNS, 0, 1, w);
+            kr_unpack_row(back, type, packed, KR_BLOCK_COLUMNS, 0);
+            for (size_t c = 0; c < KR_BLOCK_COLUMNS; c++) assert_true(isfinite(back[c]) && (c == 3 || back[c] == 0));
+        }
+}
+
+static float *logits_of(const char *path, krait_weight_type type, krait_isa isa, int threads, size_t chunk, size_t n,
+                        size_t *vocab)
+{
+    krait_error error;
+    krait_model *model;
+    krait_session *session;
+    krait_state *state;
+    if (krait_model_load(&model, path, &(krait_load_options){ .type = type }, &error)) fail_msg("%s", error.message);
+    krait_session_options how = { .threads = threads, .isa = isa, .chunk_tokens = chunk };
+    assert_ok(krait_session_create(&session, model, &how, &error));
+    assert_ok(krait_state_create(&state, model, &error));
+    *vocab = (size_t)krait_model_config(model)->vocab_size;
+    int32_t *ids = malloc(n * sizeof *ids);
+    for (size_t i = 0; i < n; i++) ids[i] = (int32_t)((i * 31 + 7) % *vocab);
+    float *logits = malloc(n * *vocab * sizeof *logits);
+    krait_sequence sequence = { .state = state, .tokens = ids, .count = n, .want = KRAIT_WANT_ALL };
+    assert_ok(krait_run(session, &sequence, 1, &(krait_outputs){ .logits = logits }, &error));
+    free(ids);
+    krait_state_free(state);
+    krait_session_free(session);
+    krait_model_free(model);
+    return logits;
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        size += (double)b[i] * (double)b[i];
+    }
+    return sqrt(difference / size);
+}
+
+static void models_are_close_to_float32_in_every_type(void **state)
+{
+    (void)state;
+    static const char *const models[] = { KRAIT_TEST_DATA "/models/tiny", KRAIT_TEST_DATA "/models/odd",
+                                          KRAIT_TEST_DATA "/models/bf16-sharded", KRAIT_TEST_DATA "/models/falcon",
+                                          KRAIT_MODELS "/text-small" };
+    static const double most[N_TYPES] = { 0, 2e-3, 2e-2, 4e-2, 0.4 };
+    enum { TOKENS = 40 };
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        size_t vocab;
+        float *exact = logits_of(models[m], KRAIT_WEIGHT_F32, KRAIT_ISA_PLAIN, 1, TOKENS, TOKENS, &vocab);
+        for (krait_weight_type type = KRAIT_WEIGHT_F16; type <= KRAIT_WEIGHT_Q4; type++)
+            for (krait_isa isa = KRAIT_ISA_PLAIN; isa < KRAIT_N_ISAS; isa++) {
+                if (!krait_isa_available(isa)) continue;
+                float *whole = logits_of(models[m], type, isa, 1, TOKENS, TOKENS, &vocab);
+                float *pieces = logits_of(models[m], type, isa, 2, 1, TOKENS, &vocab);
+                double away = distance(whole, exact, TOKENS * vocab), apart = distance(pieces, whole, TOKENS * vocab);
+                if (!(away <= most[type])) fail_msg("%s %s: %g from float32", models[m], krait_weight_type_name(type), away);
+                assert_true(apart <= most[type] / 4); /* token by token */
+                free(whole), free(pieces);
+            }
+        free(exact);
+    }
+}
+
+static void names_are_found(void **state)
+{
+    (void)state;
+    krait_weight_type type, found;
+    for (type = 0; type <= KRAIT_WEIGHT_Q4; type++) {
+        assert_true(krait_weight_type_find(&found, krait_weight_type_name(type)));
+        assert_int_equal(found, type);
+    }
+    assert_false(krait_weight_type_find(&found, "q5"));
+    krait_model *model;
+    krait_error error;
+    krait_load_options options = { .type = (krait_weight_type)N_TYPES };
+    assert_int_equal(krait_model_load(&model, KRAIT_TEST_DATA "/models/tiny", &options, &error), KRAIT_ERROR_ARGUMENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_row_comes_back_within_half_a_step),
+        cmocka_unit_test(zeros_and_extremes_stay_finite),
+        cmocka_unit_test(models_are_close_to_float32_in_every_type),
+        cmocka_unit_test(names_are_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
