@@ -24,7 +24,7 @@ _krait() {
     run)
         _arguments \
             '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
-            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json or GGUF file to use instead of the checkpoint'\''s own]:file:_files' \
             '(-p --prompt)'{-p,--prompt}'[text to continue]:text: ' \
             '(-f --file)'{-f,--file}'[continue the text in a file]:file:_files' \
             '*--ids[continue token ids]:1,2,3: ' \
@@ -71,7 +71,7 @@ _krait() {
     tokenize)
         _arguments \
             '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
-            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json or GGUF file to use instead of the checkpoint'\''s own]:file:_files' \
             '(-p --prompt)'{-p,--prompt}'[the text]:text: ' \
             '(-f --file)'{-f,--file}'[read it from a file]:file:_files' \
             '(-d --decode)'{-d,--decode}'[ids in, text out]' \
@@ -86,7 +86,7 @@ _krait() {
             '*--ids[the token ids]:1,2,3: ' \
             '--ids-file[the token ids from a file]:file:_files' \
             '(-p --prompt)'{-p,--prompt}'[the ids of a text]:text: ' \
-            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json or GGUF file to use instead of the checkpoint'\''s own]:file:_files' \
             '(-o --out)'{-o,--out}'[the safetensors file to write]:file:_files' \
             '--hidden[also the residual stream after each layer]' \
             '--states[also the states after the last token]' \
@@ -100,7 +100,7 @@ _krait() {
     perplexity)
         _arguments \
             '(-m --model)'{-m,--model}'[checkpoint]:file:_files' \
-            '--tokenizer[tokenizer.json to use instead of the one in the checkpoint]:file:_files' \
+            '--tokenizer[tokenizer.json or GGUF file to use instead of the checkpoint'\''s own]:file:_files' \
             '(-f --file)'{-f,--file}'[the text]:file:_files' \
             '--ids-file[token ids instead of text]:file:_files' \
             '--window[score windows of N tokens]:n: ' \

@@ -40,6 +40,14 @@ static void every_model_can_be_opened_or_not(void **state)
     }
 }
 
+/* Metadata, arrays of strings, tensors in blocks. */
+static void gguf_files_can_be_opened_or_not(void **state)
+{
+    (void)state;
+    static char paths[][200] = { KRAIT_TEST_DATA "/gguf/tiny-mixed.gguf", KRAIT_TEST_DATA "/gguf/tokenizer.gguf" };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) assert_true(fail_alloc_every(open_and_list, paths[i]) > 5);
+}
+
 static krait_status open_memory(void *context, krait_error *error)
 {
     (void)context;
@@ -86,6 +94,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_model_can_be_opened_or_not),
+        cmocka_unit_test(gguf_files_can_be_opened_or_not),
         cmocka_unit_test(files_in_memory_can_be_opened_or_not),
         cmocka_unit_test(tensors_can_be_written_or_not),
     };

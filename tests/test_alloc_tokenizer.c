@@ -6,6 +6,27 @@
 
 #ifdef KRAIT_HAVE_TEXT
 
+static krait_status create(void *context, krait_error *error)
+{
+    krait_tokenizer *tokenizer;
+    krait_status status = krait_tokenizer_create(&tokenizer, context, error);
+    krait_tokenizer_free(tokenizer);
+    return status;
+}
+
+static void making_one_of_a_checkpoint_survives(void **state)
+{
+    (void)state;
+    static const char *const paths[] = { KRAIT_MODELS "/text-small", KRAIT_TEST_DATA "/gguf/tokenizer.gguf" };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        krait_checkpoint *checkpoint;
+        krait_error error;
+        assert_ok(krait_checkpoint_open(&checkpoint, paths[i], &error));
+        assert_true(fail_alloc_every(create, checkpoint) > 10);
+        krait_checkpoint_free(checkpoint);
+    }
+}
+
 /* Every part of loading: the decomposed added token of "nfkc" and its patterns too. */
 static krait_status load(void *context, krait_error *error)
 {
@@ -19,7 +40,7 @@ static void loading_survives(void **state)
 {
     (void)state;
     static char paths[][200] = { KRAIT_TEST_DATA "/tokenizer/nfkc.json", KRAIT_TEST_DATA "/tokenizer/falcon.json",
-                                 KRAIT_MODELS "/text-small" };
+                                 KRAIT_MODELS "/text-small", KRAIT_TEST_DATA "/gguf/tokenizer.gguf" };
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) assert_true(fail_alloc_every(load, paths[i]) > 20);
 }
 
@@ -68,7 +89,8 @@ static void encoding_and_decoding_survive(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(loading_survives), cmocka_unit_test(encoding_and_decoding_survive) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(loading_survives), cmocka_unit_test(making_one_of_a_checkpoint_survives),
+                                        cmocka_unit_test(encoding_and_decoding_survive) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

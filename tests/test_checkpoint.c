@@ -262,7 +262,7 @@ static void a_lone_file_of_any_name_will_do(void **state)
     assert_true(first_value(c, "a") == 1);
     krait_checkpoint_free(c);
     put_tensors("b.safetensors", names_cd, 2, 1);
-    refuses(KRAIT_ERROR_FORMAT, folder, "found 2 files *.safetensors: give one of them");
+    refuses(KRAIT_ERROR_FORMAT, folder, "found 2 files *.safetensors or *.gguf: give one of them");
 }
 
 static void content_decides_what_a_file_is(void **state)
@@ -284,13 +284,15 @@ static void refuses_what_is_no_checkpoint(void **state)
     refuses(KRAIT_ERROR_IO, in_folder("missing"), "missing: cannot open: No such file or directory");
     refuses(
         KRAIT_ERROR_IO, folder,
-        "expected one of model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json or one "
-        "*.safetensors, found nothing");
+        "expected one of model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, one "
+        "*.safetensors or one *.gguf, found nothing");
     put_text("README.md", "hello");
     refuses(KRAIT_ERROR_FORMAT, folder, "found 1 other file, such as README.md");
-    refuses(KRAIT_ERROR_FORMAT, in_folder("README.md"), "README.md: expected safetensors or a torch zip file, found 5 bytes of");
+    refuses(KRAIT_ERROR_FORMAT, in_folder("README.md"),
+            "README.md: expected safetensors, GGUF or a torch zip file, found 5 bytes of");
     put_text("c.gguf", "GGUF\3");
-    refuses(KRAIT_ERROR_UNSUPPORTED, folder, "c.gguf: expected safetensors or a torch zip file, found GGUF");
+    refuses(KRAIT_ERROR_FORMAT, folder,
+            "c.gguf: header: version: expected 4 bytes from byte 4 on, found 1 before the file's end");
     put_text("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid");
     refuses(KRAIT_ERROR_FORMAT, folder, "found a Git LFS pointer");
     put_text("model.safetensors", "");

@@ -171,7 +171,7 @@ typedef struct krait_blob {
 
 typedef struct krait_checkpoint krait_checkpoint;
 
-/* Opens a checkpoint: a folder (Hugging Face or original layout, one file or shards), or one weights file. What a file is
+/* Opens a checkpoint: a folder (Hugging Face or original layout, one file or shards, or one GGUF file), or one weights file. What a file is
  * is recognised by its content. Nothing is copied: the files stay mapped until the checkpoint, and every model made from it,
  * is freed. Succeeds whenever the tensors can be listed, also if no model can be made of them. */
 KRAIT_API krait_status krait_checkpoint_open(krait_checkpoint **checkpoint, const char *path, krait_error *error);
@@ -185,13 +185,15 @@ KRAIT_API krait_status krait_checkpoint_tensor(const krait_checkpoint *checkpoin
 /* Counts the NaN and infinite elements of one tensor; reads all of it. */
 KRAIT_API krait_status krait_checkpoint_count_nonfinite(const krait_checkpoint *checkpoint, size_t index, uint64_t *n_nan,
                                                         uint64_t *n_infinite);
-/* "hf", "original": whose tensor names these are. "unknown" if neither fits. */
+/* "hf", "original", "gguf": whose tensor names these are. "unknown" if none fits. */
 KRAIT_API const char *krait_checkpoint_layout(const krait_checkpoint *checkpoint);
 /* The path given to open, or the first blob's name. */
 KRAIT_API const char *krait_checkpoint_path(const krait_checkpoint *checkpoint);
 /* The bytes of a text file of the checkpoint ("config.json", "tokenizer.json"): false if it has none. */
 KRAIT_API bool krait_checkpoint_file(const krait_checkpoint *checkpoint, const char *name, const char **data, size_t *size);
-/* The config that the tensors' shapes, and config.json where shapes say nothing, describe. The error says why no model can be
+/* Whether it has a tokenizer for krait_tokenizer_create(): tokenizer.json, or the one inside a GGUF file. */
+KRAIT_API bool krait_checkpoint_has_tokenizer(const krait_checkpoint *checkpoint);
+/* The config that the tensors' shapes, and config.json (or a GGUF file's metadata) where shapes say nothing, describe. The error says why no model can be
  * made of the checkpoint. */
 KRAIT_API krait_status krait_checkpoint_config(krait_checkpoint *checkpoint, krait_config *config, krait_error *error);
 /* What a person should know though it stops nothing: a field of config.json that disagrees with the shapes, a surplus tensor.
@@ -346,7 +348,7 @@ KRAIT_API krait_status krait_run(krait_session *session, const krait_sequence *s
 
 /* ---- tokenizers -------------------------------------------------------------------------------------------------- */
 
-/* Byte-level BPE as described by a Hugging Face tokenizer.json. Each run of invalid UTF-8 is encoded on its own, from its bytes, so
+/* Byte-level BPE as described by a Hugging Face tokenizer.json, or inside a GGUF file. Each run of invalid UTF-8 is encoded on its own, from its bytes, so
  * that decoding gives every input back (up to what the tokenizer itself asks for: normalisation, added tokens that take white
  * space along). In a build without text these functions return KRAIT_ERROR_UNSUPPORTED. */
 typedef struct krait_tokenizer krait_tokenizer;
@@ -355,7 +357,11 @@ typedef struct krait_encode_options {
     bool no_special; /* text that spells a special token ("<|endoftext|>") is ordinary text */
 } krait_encode_options;
 
-/* A tokenizer.json, or a folder that has one. */
+/* That of a checkpoint, which may be freed before the tokenizer: inside its GGUF file, or else its tokenizer.json. An error when it has
+ * none. */
+KRAIT_API krait_status krait_tokenizer_create(krait_tokenizer **tokenizer, const krait_checkpoint *checkpoint,
+                                              krait_error *error);
+/* A tokenizer.json, a folder that has one, or a GGUF file. */
 KRAIT_API krait_status krait_tokenizer_load(krait_tokenizer **tokenizer, const char *path, krait_error *error);
 /* `name` is for messages. The bytes may go away after the call. */
 KRAIT_API krait_status krait_tokenizer_load_memory(krait_tokenizer **tokenizer, const char *name, const void *data, size_t size,

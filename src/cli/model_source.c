@@ -43,12 +43,10 @@ static krait_status open_beside(kr_model_source *source, const char *weights, bo
 krait_status kr_model_source_open_tokenizer(kr_model_source *source, const kr_model_choice *choice, krait_error *error)
 {
     if (choice->tokenizer) return krait_tokenizer_load(&source->tokenizer, choice->tokenizer, error);
-    const char *data;
-    size_t size;
-    bool found = krait_checkpoint_file(source->checkpoint, "tokenizer.json", &data, &size);
+    bool found = krait_checkpoint_has_tokenizer(source->checkpoint);
     krait_status status = KRAIT_OK;
     if (found)
-        status = krait_tokenizer_load_memory(&source->tokenizer, "tokenizer.json", data, size, error);
+        status = krait_tokenizer_create(&source->tokenizer, source->checkpoint, error);
     else if (choice->model)
         status = open_beside(source, choice->model, &found, error);
     if (!found)

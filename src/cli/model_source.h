@@ -31,7 +31,7 @@ typedef struct kr_model_choice {
 #define KR_OPTION_TOKENIZER(type)                                                             \
     {                                                                                         \
         KR_OPTION_FILE, 0, "tokenizer", "FILE", offsetof(type, choice.tokenizer), 0, 0, NULL, \
-            "tokenizer.json to use instead of the one in the checkpoint"                      \
+            "tokenizer.json or GGUF file to use instead of the checkpoint's own"              \
     }
 #define KR_OPTION_THREADS(type)                                                              \
     {                                                                                        \
@@ -56,7 +56,7 @@ typedef struct kr_model_choice {
 
 /* Opens the checkpoint only: what `inspect` needs. On failure everything is closed. */
 krait_status kr_model_source_open_checkpoint(kr_model_source *source, const kr_model_choice *choice, krait_error *error);
-/* Finds the tokenizer: --tokenizer, or tokenizer.json in the checkpoint. One that is missing or unsupported is no error here;
+/* Finds the tokenizer: --tokenizer, or the checkpoint's own. One that is missing or unsupported is no error here;
  * one that is broken, or was named and cannot be read, is. */
 krait_status kr_model_source_open_tokenizer(kr_model_source *source, const kr_model_choice *choice, krait_error *error);
 /* How to load: threads and type; progress may be NULL. */

@@ -165,6 +165,7 @@ const kr_tensor *kr_checkpoint_find(const krait_checkpoint *checkpoint, const ch
 
 const char *krait_checkpoint_layout(const krait_checkpoint *checkpoint)
 {
+    if (checkpoint->gguf) return "gguf";
     if (kr_checkpoint_find(checkpoint, "backbone.embeddings.weight")) return "hf";
     if (kr_checkpoint_find(checkpoint, "backbone.embedding.weight")) return "original";
     /* The original layout may leave the embedding to the head that it is tied to. */
@@ -186,6 +187,11 @@ bool krait_checkpoint_file(const krait_checkpoint *checkpoint, const char *name,
     *data = file ? file->data : NULL;
     *size = file ? file->size : 0;
     return file != NULL;
+}
+
+bool krait_checkpoint_has_tokenizer(const krait_checkpoint *checkpoint)
+{
+    return (checkpoint->gguf && kr_gguf_has_tokenizer(checkpoint->gguf)) || kr_checkpoint_file(checkpoint, "tokenizer.json");
 }
 
 /* ---- notes ------------------------------------------------------------------------------------------------------- */

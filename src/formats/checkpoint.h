@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/config_json.h"
+#include "formats/gguf.h"
 #include "tensor/tensor.h"
 
 struct krait_checkpoint {
@@ -20,6 +21,7 @@ struct krait_checkpoint {
     size_t n_tensors;
     size_t *by_name; /* [n_tensors] indices sorted by name */
     kr_config_hints hints;
+    const kr_gguf *gguf; /* the metadata, when it is a GGUF file; else NULL */
     const char **notes;
     size_t n_notes, notes_capacity;
 };

@@ -81,6 +81,18 @@ static bool begins(const kr_file *file, const char *text)
     return file->size >= length && memcmp(file->data, text, length) == 0;
 }
 
+/* A GGUF file is a whole checkpoint: its metadata say what else the text files would. */
+static krait_status read_gguf(krait_checkpoint *c, const kr_file *file, krait_error *error)
+{
+    kr_gguf *gguf = kr_arena_alloc(&c->arena, 1, sizeof *gguf);
+    if (!gguf) return kr_fail_memory(error, "metadata", sizeof *gguf);
+    krait_status status = kr_gguf_read(gguf, &c->arena, file, error);
+    if (!status) status = append_tensors(c, gguf->tensors, gguf->n_tensors, error);
+    if (!status) status = kr_gguf_hints(&c->hints, &c->arena, gguf, error);
+    c->gguf = gguf;
+    return status;
+}
+
 /* Reads the tensors of a file of any kind. */
 static krait_status read_weights(krait_checkpoint *c, const kr_file *file, krait_error *error)
 {
@@ -91,21 +103,20 @@ static krait_status read_weights(krait_checkpoint *c, const kr_file *file, krait
         status = kr_torch_zip_read(&tensors, &n, &c->arena, file, error);
         return status ? status : append_tensors(c, tensors, n, error);
     }
-    if (begins(file, "GGUF"))
-        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
-                       "%s: expected safetensors or a torch zip file, found GGUF, which is not supported", file->name);
+    if (kr_gguf_is(file->data, file->size)) return read_gguf(c, file, error);
     if (begins(file, "version https://git-lfs"))
         return kr_fail(
             error, KRAIT_ERROR_FORMAT,
-            "%s: expected safetensors or a torch zip file, found a Git LFS pointer: fetch the file itself (git lfs pull)",
+            "%s: expected safetensors, GGUF or a torch zip file, found a Git LFS pointer: fetch the file itself (git lfs pull)",
             file->name);
     if (kr_safetensors_is(file->data, file->size)) {
         kr_safetensors read;
         status = kr_safetensors_read(&read, &c->arena, file, error);
         return status ? status : append_tensors(c, read.tensors, read.n_tensors, error);
     }
-    return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: expected safetensors or a torch zip file, found %zu bytes of something else",
-                   file->name, file->size);
+    return kr_fail(error, KRAIT_ERROR_FORMAT,
+                   "%s: expected safetensors, GGUF or a torch zip file, found %zu bytes of something else", file->name,
+                   file->size);
 }
 
 static krait_status open_weights(krait_checkpoint *c, const kr_source *source, const char *name, krait_error *error)
@@ -285,14 +296,14 @@ static krait_status open_other(krait_checkpoint *c, const kr_source *source, kra
     if (o.n_candidates == 1) return open_weights(c, source, o.candidate, error);
     char found[320];
     if (o.n_candidates > 1)
-        snprintf(found, sizeof found, "%zu files *.safetensors: give one of them", o.n_candidates);
+        snprintf(found, sizeof found, "%zu files *.safetensors or *.gguf: give one of them", o.n_candidates);
     else if (o.n_files == 0)
         snprintf(found, sizeof found, "nothing");
     else
         snprintf(found, sizeof found, "%zu other file%s, such as %s", o.n_files, o.n_files > 1 ? "s" : "", o.example);
     return kr_fail(error, o.n_files ? KRAIT_ERROR_FORMAT : KRAIT_ERROR_IO,
-                   "%s: expected one of %s, %s, %s, %s or one *.safetensors, found %s", c->path, known[0].name, known[1].name,
-                   known[2].name, known[3].name, found);
+                   "%s: expected one of %s, %s, %s, %s, one *.safetensors or one *.gguf, found %s", c->path, known[0].name,
+                   known[1].name, known[2].name, known[3].name, found);
 }
 
 static krait_status open_known(krait_checkpoint *c, const kr_source *source, krait_error *error)
@@ -315,10 +326,12 @@ static krait_status open_known(krait_checkpoint *c, const kr_source *source, kra
 
 /* ---- text files -------------------------------------------------------------------------------------------------- */
 
+/* A GGUF file stands for itself: of what lies beside it, it may be that of another model, only a tokenizer is taken, when it has none. */
 static krait_status open_texts(krait_checkpoint *c, const kr_source *source, krait_error *error)
 {
     static const char *const names[] = { "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (c->gguf && kr_gguf_has_tokenizer(c->gguf)) return KRAIT_OK;
+    for (size_t i = c->gguf ? 2 : 0; i < sizeof names / sizeof *names; i++) {
         bool has;
         const kr_file *file;
         krait_status status = has_file(source, names[i], &has, error);

@@ -61,6 +61,11 @@ const kr_gguf_type *kr_gguf_type_of_dtype(krait_dtype dtype);
 /* "general.file_type", which says what most of the matrices are. */
 enum { KR_GGUF_FILE_F32 = 0, KR_GGUF_FILE_F16 = 1, KR_GGUF_FILE_Q4_0 = 2, KR_GGUF_FILE_Q8_0 = 7, KR_GGUF_FILE_BF16 = 32 };
 
+#define KR_GGUF_NORM_EPS "mamba.attention.layer_norm_rms_epsilon"
+/* The epsilon of Falcon-Mamba's inner norms (mixer_rms_eps), float32. llama.cpp has no key for it and takes that of the other norms,
+ * as we do where this one is missing. */
+#define KR_GGUF_MIXER_NORM_EPS "krait.mixer_rms_eps"
+
 /* "tokenizer.ggml.token_type". */
 enum {
     KR_GGUF_TOKEN_NORMAL = 1,

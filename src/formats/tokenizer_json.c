@@ -279,17 +279,20 @@ static krait_status read_vocab(reader *r, const kr_json *vocab)
     return KRAIT_OK;
 }
 
+bool kr_merge_split(kr_span text, kr_merge_entry *merge)
+{
+    const char *space = memchr(text.text, ' ', text.length);
+    if (!space) return false;
+    size_t left = (size_t)(space - text.text), right = text.length - left - 1;
+    merge->left = (kr_span){ text.text, left };
+    merge->right = (kr_span){ space + 1, right };
+    return left && right && !memchr(space + 1, ' ', right);
+}
+
 /* "a b" or ["a", "b"]. */
 static bool read_merge(const kr_json *value, kr_merge_entry *merge)
 {
-    if (value->type == KR_JSON_STRING) {
-        const char *space = memchr(value->string, ' ', value->length);
-        if (!space) return false;
-        size_t left = (size_t)(space - value->string), right = value->length - left - 1;
-        merge->left = (kr_span){ value->string, left };
-        merge->right = (kr_span){ space + 1, right };
-        return left && right && !memchr(space + 1, ' ', right);
-    }
+    if (value->type == KR_JSON_STRING) return kr_merge_split((kr_span){ value->string, value->length }, merge);
     if (value->type != KR_JSON_ARRAY || value->length != 2) return false;
     const kr_json *left = value->first, *right = left->next;
     if (left->type != KR_JSON_STRING || right->type != KR_JSON_STRING || !left->length || !right->length) return false;
@@ -345,7 +348,7 @@ static krait_status read_model(reader *r, const kr_json *model)
 krait_status kr_tokenizer_json_read(kr_tokenizer_json *result, kr_arena *arena, const char *name, const char *bytes, size_t size,
                                     krait_error *error)
 {
-    *result = (kr_tokenizer_json){ 0 };
+    *result = (kr_tokenizer_json){ .vocab_field = "model.vocab", .merges_field = "model.merges", .added_field = "added_tokens" };
     reader r = { result, arena, name, error };
     const kr_json *root;
     krait_status status = kr_json_parse(&root, arena, name, bytes, size, error);

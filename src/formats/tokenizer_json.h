@@ -79,10 +79,14 @@ typedef struct kr_tokenizer_json {
     bool fuse_unk;     /* neighbouring unknown bytes are one unk_token */
     bool byte_fallback;
     bool ignore_merges; /* a piece that is in the vocabulary is that token, whatever the merges give */
+    const char *vocab_field, *merges_field, *added_field; /* where the file has them, for messages */
 } kr_tokenizer_json;
 
 /* Ids beyond it are refused, so that a table by id stays small. The largest vocabularies in use have 2^18 entries. */
 #define KR_MAX_TOKEN_ID ((1 << 22) - 1)
+
+/* Splits "left right"; false when it is anything else. */
+bool kr_merge_split(kr_span text, kr_merge_entry *merge);
 
 /* `name` begins the error messages. Arrays are in `arena`, strings there or in `bytes`: both must outlive the result. */
 krait_status kr_tokenizer_json_read(kr_tokenizer_json *result, kr_arena *arena, const char *name, const char *bytes, size_t size,

@@ -1,4 +1,4 @@
-/* The config of a checkpoint. Files named config.json are wrong in many ways (facts of the field: other sizes than the tensors',
+/* The config of a checkpoint. Files named config.json, and the metadata of GGUF files which are made of them, are wrong in many ways (facts of the field: other sizes than the tensors',
  * Infinity for numbers, fields of another model), so everything that a shape can tell is read from the shapes; what config.json
  * says otherwise becomes a note. Only what no shape tells is taken from it: the family, the epsilons, special ids, tying. */
 #include <inttypes.h>
@@ -106,10 +106,45 @@ krait_status kr_config_check(const krait_config *config, krait_error *error)
 
 /* ---- reading a checkpoint's shapes ------------------------------------------------------------------------------- */
 
-static const kr_tensor *find_any(const krait_checkpoint *checkpoint, const char *const *names, size_t n_names)
+/* What the tensors are called that tell the dimensions. */
+typedef struct tensor_names {
+    const char *embeddings[3]; /* any of them */
+    const char *head, *layers, *A, *conv, *dt_proj, *proj_bias, *conv_bias;
+    int conv_dims;
+    const char *conv_shape;
+} tensor_names;
+
+static const tensor_names *names_of(const krait_checkpoint *checkpoint)
+{
+    static const tensor_names json = { .embeddings = { "backbone.embeddings.weight", "backbone.embedding.weight",
+                                                       "lm_head.weight" },
+                                       .head = "lm_head.weight",
+                                       .layers = "backbone.layers.",
+                                       .A = "backbone.layers.0.mixer.A_log",
+                                       .conv = "backbone.layers.0.mixer.conv1d.weight",
+                                       .dt_proj = "backbone.layers.0.mixer.dt_proj.weight",
+                                       .proj_bias = "backbone.layers.0.mixer.in_proj.bias",
+                                       .conv_bias = "backbone.layers.0.mixer.conv1d.bias",
+                                       .conv_dims = 3,
+                                       .conv_shape = "[d_inner, 1, d_conv]" };
+    static const tensor_names gguf = { .embeddings = { "token_embd.weight" },
+                                       .head = "output.weight",
+                                       .layers = "blk.",
+                                       .A = "blk.0.ssm_a",
+                                       .conv = "blk.0.ssm_conv1d.weight",
+                                       .dt_proj = "blk.0.ssm_dt.weight",
+                                       .proj_bias = "blk.0.ssm_in.bias",
+                                       .conv_bias = "blk.0.ssm_conv1d.bias",
+                                       .conv_dims = 2,
+                                       .conv_shape = "[d_inner, d_conv]" };
+    return checkpoint->gguf ? &gguf : &json;
+}
+
+/* The first that there is of up to n names. */
+static const kr_tensor *find_any(const krait_checkpoint *checkpoint, const char *const *names, size_t n)
 {
     const kr_tensor *tensor = NULL;
-    for (size_t i = 0; i < n_names && !tensor; i++) tensor = kr_checkpoint_find(checkpoint, names[i]);
+    for (size_t i = 0; i < n && names[i] && !tensor; i++) tensor = kr_checkpoint_find(checkpoint, names[i]);
     return tensor;
 }
 
@@ -137,13 +172,14 @@ static krait_status need(const kr_tensor **result, const krait_checkpoint *check
 
 static int64_t count_layers(const krait_checkpoint *checkpoint)
 {
-    static const char prefix[] = "backbone.layers.";
+    const char *prefix = names_of(checkpoint)->layers;
+    const size_t length = strlen(prefix);
     long long n_layer = 0;
     for (size_t i = 0; i < checkpoint->n_tensors; i++) {
         const char *name = checkpoint->tensors[i].name;
-        if (strncmp(name, prefix, sizeof prefix - 1) != 0) continue;
+        if (strncmp(name, prefix, length) != 0) continue;
         char *end;
-        long long layer = strtoll(name + sizeof prefix - 1, &end, 10);
+        long long layer = strtoll(name + length, &end, 10);
         /* No more layers than tensors: a lying index becomes a missing tensor, not a huge loop. */
         if (*end == '.' && layer >= n_layer && layer < (long long)checkpoint->n_tensors) n_layer = layer + 1;
     }
@@ -152,31 +188,34 @@ static int64_t count_layers(const krait_checkpoint *checkpoint)
 
 static krait_status read_shapes(krait_config *config, const krait_checkpoint *checkpoint, krait_error *error)
 {
-    static const char *const embeddings[] = { "backbone.embeddings.weight", "backbone.embedding.weight", "lm_head.weight" };
-    const char *path = krait_checkpoint_path(checkpoint);
-    const kr_tensor *embedding = find_any(checkpoint, embeddings, 3), *A_log, *conv, *dt_proj;
+    const tensor_names *names = names_of(checkpoint);
+    const char *path = krait_checkpoint_path(checkpoint), *type = checkpoint->hints.model_type;
+    const kr_tensor *embedding = find_any(checkpoint, names->embeddings, 3), *A, *conv, *dt_proj;
+    if (checkpoint->gguf && strcmp(type, "mamba") != 0 && strcmp(type, "falcon_mamba") != 0)
+        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: general.architecture: expected mamba, found %s",
+                       checkpoint->hints.file, type[0] ? type : "nothing");
     if (!embedding)
         return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
-                       "%s: not a language model we know: expected a tensor %s or %s, found %zu others, the first %.80s", path,
-                       embeddings[0], embeddings[1], checkpoint->n_tensors,
-                       checkpoint->n_tensors ? checkpoint->tensors[0].name : "none");
-    if (is_mamba2(checkpoint) || strcmp(checkpoint->hints.model_type, "mamba2") == 0)
+                       "%s: not a language model we know: expected a tensor %s%s%s, found %zu others, the first %.80s", path,
+                       names->embeddings[0], names->embeddings[1] ? " or " : "", names->embeddings[1] ? names->embeddings[1] : "",
+                       checkpoint->n_tensors, checkpoint->n_tensors ? checkpoint->tensors[0].name : "none");
+    if (is_mamba2(checkpoint) || strcmp(type, "mamba2") == 0)
         return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
                        "%s: a Mamba-2 model: expected a Mamba-1 mixer (x_proj, dt_proj), found dt_bias", path);
     krait_status status = need(&embedding, checkpoint, embedding->name, 2, "[vocab_size, d_model]", error);
-    if (!status) status = need(&A_log, checkpoint, "backbone.layers.0.mixer.A_log", 2, "[d_inner, d_state]", error);
-    if (!status) status = need(&conv, checkpoint, "backbone.layers.0.mixer.conv1d.weight", 3, "[d_inner, 1, d_conv]", error);
-    if (!status) status = need(&dt_proj, checkpoint, "backbone.layers.0.mixer.dt_proj.weight", 2, "[d_inner, dt_rank]", error);
+    if (!status) status = need(&A, checkpoint, names->A, 2, "[d_inner, d_state]", error);
+    if (!status) status = need(&conv, checkpoint, names->conv, names->conv_dims, names->conv_shape, error);
+    if (!status) status = need(&dt_proj, checkpoint, names->dt_proj, 2, "[d_inner, dt_rank]", error);
     if (status) return status;
     config->vocab_size = (int64_t)embedding->shape[0];
     config->d_model = (int64_t)embedding->shape[1];
     config->n_layer = count_layers(checkpoint);
-    config->d_inner = (int64_t)A_log->shape[0];
-    config->d_state = (int64_t)A_log->shape[1];
-    config->d_conv = (int64_t)conv->shape[2];
+    config->d_inner = (int64_t)A->shape[0];
+    config->d_state = (int64_t)A->shape[1];
+    config->d_conv = (int64_t)conv->shape[names->conv_dims - 1];
     config->dt_rank = (int64_t)dt_proj->shape[1];
-    config->proj_bias = kr_checkpoint_find(checkpoint, "backbone.layers.0.mixer.in_proj.bias") != NULL;
-    config->conv_bias = kr_checkpoint_find(checkpoint, "backbone.layers.0.mixer.conv1d.bias") != NULL;
+    config->proj_bias = kr_checkpoint_find(checkpoint, names->proj_bias) != NULL;
+    config->conv_bias = kr_checkpoint_find(checkpoint, names->conv_bias) != NULL;
     return KRAIT_OK;
 }
 
@@ -200,10 +239,11 @@ static void note_disagreements(krait_checkpoint *checkpoint, const krait_config 
     note_disagreement(checkpoint, &vocab, config->vocab_size, "the embedding");
     note_disagreement(checkpoint, &hints->d_model, config->d_model, "the embedding");
     note_disagreement(checkpoint, &hints->n_layer, config->n_layer, "the list of layers");
-    note_disagreement(checkpoint, &hints->d_inner, config->d_inner, "A_log");
-    note_disagreement(checkpoint, &hints->d_state, config->d_state, "A_log");
-    note_disagreement(checkpoint, &hints->d_conv, config->d_conv, "conv1d.weight");
-    note_disagreement(checkpoint, &hints->dt_rank, config->dt_rank, "dt_proj.weight");
+    bool gguf = checkpoint->gguf != NULL;
+    note_disagreement(checkpoint, &hints->d_inner, config->d_inner, gguf ? "ssm_a" : "A_log");
+    note_disagreement(checkpoint, &hints->d_state, config->d_state, gguf ? "ssm_a" : "A_log");
+    note_disagreement(checkpoint, &hints->d_conv, config->d_conv, gguf ? "ssm_conv1d.weight" : "conv1d.weight");
+    note_disagreement(checkpoint, &hints->dt_rank, config->dt_rank, gguf ? "ssm_dt.weight" : "dt_proj.weight");
     note_disagreement(checkpoint, &hints->proj_bias, config->proj_bias, "the mixer (a bias of in_proj)");
     note_disagreement(checkpoint, &hints->conv_bias, config->conv_bias, "the mixer (a bias of conv1d)");
     if (!hints->d_inner.key && usable(&hints->expand) && hints->expand.value * (double)config->d_model != (double)config->d_inner)
@@ -245,8 +285,9 @@ static bool same_contents(const kr_tensor *a, const kr_tensor *b)
  * is not used, as in the library that wrote it). */
 static bool is_tied(krait_checkpoint *checkpoint)
 {
-    static const char *const embeddings[] = { "backbone.embeddings.weight", "backbone.embedding.weight" };
-    const kr_tensor *head = kr_checkpoint_find(checkpoint, "lm_head.weight"), *embedding = find_any(checkpoint, embeddings, 2);
+    const tensor_names *names = names_of(checkpoint);
+    const kr_tensor *head = kr_checkpoint_find(checkpoint, names->head),
+                    *embedding = find_any(checkpoint, names->embeddings, checkpoint->gguf ? 1 : 2);
     const kr_hint *hint = &checkpoint->hints.tied_head;
     if (!head || !embedding) return true;
     if (same_contents(head, embedding)) return true;
@@ -278,8 +319,10 @@ static krait_status read_hints(krait_config *config, krait_checkpoint *checkpoin
     if (!hints->file)
         kr_checkpoint_add_note(checkpoint, "no config.json: a Mamba-1 with norm_eps 1e-5 is assumed; the shapes tell the rest");
     config->family = falcon ? KRAIT_FAMILY_FALCON_MAMBA : KRAIT_FAMILY_MAMBA;
-    config->norm_eps = epsilon(checkpoint, &hints->norm_eps, "layer_norm_epsilon", 1e-5);
-    if (falcon) config->mixer_norm_eps = epsilon(checkpoint, &hints->mixer_norm_eps, "mixer_rms_eps", 1e-6);
+    const char *norm_eps = checkpoint->gguf ? KR_GGUF_NORM_EPS : "layer_norm_epsilon",
+               *mixer_norm_eps = checkpoint->gguf ? KR_GGUF_MIXER_NORM_EPS : "mixer_rms_eps";
+    config->norm_eps = epsilon(checkpoint, &hints->norm_eps, norm_eps, 1e-5);
+    if (falcon) config->mixer_norm_eps = epsilon(checkpoint, &hints->mixer_norm_eps, mixer_norm_eps, 1e-6);
     config->bos_id = special_id(checkpoint, &hints->bos_id, config);
     config->eos_id = special_id(checkpoint, &hints->eos_id, config);
     config->tied_head = is_tied(checkpoint);

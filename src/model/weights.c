@@ -9,6 +9,7 @@
 
 static const kr_tensor *find_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place)
 {
+    if (checkpoint->gguf) return place->gguf_name[0] ? kr_checkpoint_find(checkpoint, place->gguf_name) : NULL;
     const kr_tensor *tensor = kr_checkpoint_find(checkpoint, place->name);
     for (int i = 0; i < 2 && !tensor && place->other_names[i]; i++)
         tensor = kr_checkpoint_find(checkpoint, place->other_names[i]);
@@ -34,9 +35,9 @@ static krait_status check_place(void *context, const kr_parameter_place *place, 
     const check *c = context;
     kr_tensor expected = { .dtype = KRAIT_DTYPE_F32 };
     char wanted[96], found[96] = "nothing";
-    const kr_dim *shape = place->parameter->shape;
-    for (; shape[expected.n_dims] != KR_DIM_END; expected.n_dims++)
-        expected.shape[expected.n_dims] = kr_dim_size(shape[expected.n_dims], c->config);
+    bool gguf = c->checkpoint->gguf != NULL; /* has no dimensions of 1 within a shape */
+    for (const kr_dim *dim = place->parameter->shape; *dim != KR_DIM_END; dim++)
+        if (!gguf || *dim != KR_ONE) expected.shape[expected.n_dims++] = kr_dim_size(*dim, c->config);
     const kr_tensor *tensor = find_stored(c->checkpoint, place);
     if (tensor && is_floating(tensor->dtype) && tensor->n_dims == expected.n_dims
         && memcmp(tensor->shape, expected.shape, (size_t)expected.n_dims * sizeof *expected.shape) == 0) {
@@ -44,9 +45,10 @@ static krait_status check_place(void *context, const kr_parameter_place *place, 
         return KRAIT_OK;
     }
     if (tensor) kr_tensor_describe(tensor, found, sizeof found);
-    return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: expected %s (or F16, BF16, F64), found %s",
-                   tensor ? tensor->file : krait_checkpoint_path(c->checkpoint), place->name,
-                   kr_tensor_describe(&expected, wanted, sizeof wanted), found);
+    return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: expected %s (or %s), found %s",
+                   tensor ? tensor->file : krait_checkpoint_path(c->checkpoint), gguf ? place->gguf_name : place->name,
+                   kr_tensor_describe(&expected, wanted, sizeof wanted), gguf ? "another type of numbers" : "F16, BF16, F64",
+                   found);
 }
 
 krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *config, krait_error *error)
@@ -58,7 +60,8 @@ krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *
     krait_status status = kr_each_parameter(config, NULL, check_place, &c, error);
     size_t surplus = 0;
     for (size_t i = 0; i < checkpoint->n_tensors && !status; i++) {
-        bool tied_head = config->tied_head && strcmp(checkpoint->tensors[i].name, "lm_head.weight") == 0;
+        bool tied_head =
+            config->tied_head && strcmp(checkpoint->tensors[i].name, checkpoint->gguf ? "output.weight" : "lm_head.weight") == 0;
         if (used[i] || tied_head) continue;
         if (surplus++ < NAMED)
             kr_checkpoint_add_note(checkpoint, "%s: %s: a tensor that this model has no place for; it is not used",
@@ -131,15 +134,17 @@ static krait_status add_sizes(void *context, const kr_parameter_place *place, kr
     return KRAIT_OK;
 }
 
-/* Stored values in `in`, as the library holds them in `out`. */
-static void reform(float *out, const float *in, const kr_parameter *parameter, const krait_config *config)
+/* Stored values in `in`, as the library holds them in `out`. GGUF files have A where others have A_log. */
+static void reform(float *out, const float *in, const kr_parameter *parameter, const krait_model *model)
 {
+    const krait_config *config = &model->config;
+    bool log = parameter->form == KR_MINUS_EXP_TRANSPOSED && !(model->checkpoint && model->checkpoint->gguf);
     size_t columns = 1, rows = kr_dim_size(parameter->shape[0], config);
     for (int i = 1; parameter->shape[i] != KR_DIM_END; i++) columns *= kr_dim_size(parameter->shape[i], config);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++) {
             float value = in[r * columns + c];
-            out[c * rows + r] = parameter->form == KR_MINUS_EXP_TRANSPOSED ? (float)-exp((double)value) : value;
+            out[c * rows + r] = log ? (float)-exp((double)value) : value;
         }
 }
 
@@ -182,7 +187,7 @@ static void hold(loading *l, const kr_parameter_place *place, void (*values)(flo
     l->used += padded(held_bytes(l, parameter, type));
     values(as_stored ? data : l->temporary, count, context);
     if (parameter->form != KR_AS_STORED)
-        reform(data, l->temporary, parameter, config);
+        reform(data, l->temporary, parameter, l->model);
     else if (!as_stored)
         kr_parallel(l->threads, pack_share, &(packing){ type, data, rows, count / rows, l->temporary });
     set_field(place, config, type, data);

@@ -47,9 +47,9 @@ krait_status kr_added_tokens_build(kr_added_tokens *result, kr_arena *arena, con
     for (size_t i = 0; i < result->n; i++) {
         const kr_added_token *token = &result->tokens[i];
         if (i > 0 && compare(token - 1, token) == 0)
-            return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: added_tokens: expected \"%.*s\" once, found it with ids %d and %d",
-                           name, token->text.length > 60 ? 60 : (int)token->text.length, token->text.text, token[-1].id,
-                           token->id);
+            return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: expected \"%.*s\" once, found it with ids %d and %d", name,
+                           json->added_field, token->text.length > 60 ? 60 : (int)token->text.length, token->text.text,
+                           token[-1].id, token->id);
         result->first[(unsigned char)token->text.text[0] + 1] = (uint32_t)i + 1;
     }
     for (size_t b = 1; b < 257; b++)

@@ -24,9 +24,10 @@ static int32_t find_text(const kr_vocabulary *vocabulary, char *bytes, kr_span l
     return kr_vocabulary_find(vocabulary, bytes, n_left + n_right);
 }
 
-static krait_status add_merge(kr_bpe *bpe, kr_buffer *scratch, const char *name, const kr_merge_entry *entry, size_t rank,
+static krait_status add_merge(kr_bpe *bpe, kr_buffer *scratch, const char *name, const kr_tokenizer_json *json, size_t rank,
                               krait_error *error)
 {
+    const kr_merge_entry *entry = &json->merges[rank];
     krait_status status = kr_buffer_reserve(scratch, entry->left.length + entry->right.length, error);
     if (status) return status;
     const kr_span none = { "", 0 };
@@ -37,8 +38,9 @@ static krait_status add_merge(kr_bpe *bpe, kr_buffer *scratch, const char *name,
     if (left < 0 || right < 0 || merged < 0) {
         const kr_span *unknown = left >= 0 && right < 0 ? &entry->right : &entry->left,
                       *rest = left >= 0 && right >= 0 ? &entry->right : &none;
-        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: model.merges[%zu]: expected tokens of model.vocab, found \"%.*s%.*s\"",
-                       name, rank, shown(unknown->length), unknown->text, shown(rest->length), rest->text);
+        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s[%zu]: expected tokens of %s, found \"%.*s%.*s\"", name,
+                       json->merges_field, rank, json->vocab_field, shown(unknown->length), unknown->text, shown(rest->length),
+                       rest->text);
     }
     kr_merge *merge = kr_bpe_find_merge(bpe, (uint32_t)left, (uint32_t)right);
     *merge = (kr_merge){ (uint32_t)left, (uint32_t)right, (uint32_t)rank, (uint32_t)merged };
@@ -83,7 +85,7 @@ krait_status kr_bpe_build(kr_bpe *bpe, const kr_vocabulary *vocabulary, kr_arena
     for (size_t i = 0; i < n_slots; i++) bpe->merges[i].rank = KR_NO_RANK;
     kr_buffer scratch = { 0 };
     krait_status status = find_bytes(bpe, &scratch, name, json, error);
-    for (size_t i = 0; !status && i < json->n_merges; i++) status = add_merge(bpe, &scratch, name, &json->merges[i], i, error);
+    for (size_t i = 0; !status && i < json->n_merges; i++) status = add_merge(bpe, &scratch, name, json, i, error);
     kr_free(scratch.data);
     return status;
 }

@@ -27,6 +27,13 @@ krait_status krait_tokenizer_load_memory(krait_tokenizer **tokenizer, const char
     return off(error);
 }
 
+krait_status krait_tokenizer_create(krait_tokenizer **tokenizer, const krait_checkpoint *checkpoint, krait_error *error)
+{
+    (void)checkpoint;
+    if (tokenizer) *tokenizer = NULL;
+    return off(error);
+}
+
 void krait_tokenizer_free(krait_tokenizer *tokenizer) { (void)tokenizer; }
 
 size_t krait_tokenizer_vocab_size(const krait_tokenizer *tokenizer)

@@ -4,6 +4,8 @@
 
 #include "base/file.h"
 #include "base/utf8.h"
+#include "formats/checkpoint.h"
+#include "formats/gguf_tokenizer.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/normalize.h"
@@ -33,24 +35,66 @@ static krait_status build(krait_tokenizer *t, const char *name, const kr_tokeniz
     return status ? status : kr_pretokenizers_build(&t->pretokenizers, name, json, error);
 }
 
+static krait_status create(krait_tokenizer **tokenizer, const char *name, const kr_tokenizer_json *json, krait_error *error)
+{
+    krait_tokenizer *result = kr_alloc_zero(1, sizeof *result);
+    if (!result) return kr_fail_memory(error, "a tokenizer", sizeof *result);
+    krait_status status = build(result, name, json, error);
+    if (status)
+        krait_tokenizer_free(result);
+    else
+        *tokenizer = result;
+    return status;
+}
+
+/* The description in a file of either kind. */
+static krait_status read_description(kr_tokenizer_json *json, kr_arena *arena, const char *name, const void *data, size_t size,
+                                     krait_error *error)
+{
+    if (!kr_gguf_is(data, size)) return kr_tokenizer_json_read(json, arena, name, data, size, error);
+    kr_file file;
+    kr_gguf gguf;
+    krait_status status = kr_file_borrow(&file, name, data, size, error);
+    if (status) return status;
+    status = kr_gguf_read(&gguf, arena, &file, error);
+    if (!status && !kr_gguf_has_tokenizer(&gguf))
+        status = kr_fail(error, KRAIT_ERROR_FORMAT, "%s: expected a tokenizer inside, found none", name);
+    if (!status) status = kr_gguf_tokenizer_read(json, arena, &gguf, error);
+    kr_file_close(&file);
+    return status;
+}
+
 krait_status krait_tokenizer_load_memory(krait_tokenizer **tokenizer, const char *name, const void *data, size_t size,
                                          krait_error *error)
 {
     if (!tokenizer) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "tokenizer: expected a pointer, found NULL");
     *tokenizer = NULL;
     if (!data && size) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "tokenizer: expected data, found NULL");
-    krait_tokenizer *result = kr_alloc_zero(1, sizeof *result);
-    if (!result) return kr_fail_memory(error, "a tokenizer", sizeof *result);
     if (!name) name = "tokenizer.json";
     kr_arena arena = { 0 };
     kr_tokenizer_json json;
-    krait_status status = kr_tokenizer_json_read(&json, &arena, name, data ? data : "", size, error);
-    if (!status) status = build(result, name, &json, error);
+    krait_status status = read_description(&json, &arena, name, data ? data : "", size, error);
+    if (!status) status = create(tokenizer, name, &json, error);
     kr_arena_free(&arena);
-    if (status)
-        krait_tokenizer_free(result);
-    else
-        *tokenizer = result;
+    return status;
+}
+
+krait_status krait_tokenizer_create(krait_tokenizer **tokenizer, const krait_checkpoint *checkpoint, krait_error *error)
+{
+    if (!tokenizer) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "tokenizer: expected a pointer, found NULL");
+    *tokenizer = NULL;
+    if (!checkpoint) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "tokenizer: expected a checkpoint, found NULL");
+    const kr_file *file = kr_checkpoint_file(checkpoint, "tokenizer.json");
+    bool inside = checkpoint->gguf && kr_gguf_has_tokenizer(checkpoint->gguf);
+    if (!inside && !file)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: expected a tokenizer.json, found none",
+                       krait_checkpoint_path(checkpoint));
+    if (!inside) return krait_tokenizer_load_memory(tokenizer, file->name, file->data, file->size, error);
+    kr_arena arena = { 0 };
+    kr_tokenizer_json json;
+    krait_status status = kr_gguf_tokenizer_read(&json, &arena, checkpoint->gguf, error);
+    if (!status) status = create(tokenizer, checkpoint->gguf->file, &json, error);
+    kr_arena_free(&arena);
     return status;
 }
 

@@ -47,13 +47,13 @@ static krait_status allocate(kr_vocabulary *v, kr_arena *arena, const kr_tokeniz
     return KRAIT_OK;
 }
 
-static krait_status add_entry(kr_vocabulary *v, kr_arena *arena, const char *name, const kr_vocab_entry *entry,
-                              krait_error *error)
+static krait_status add_entry(kr_vocabulary *v, kr_arena *arena, const char *name, const kr_tokenizer_json *json,
+                              const kr_vocab_entry *entry, krait_error *error)
 {
     kr_token *token = &v->tokens[entry->id];
     if (token->bytes)
-        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: model.vocab[\"%.*s\"]: expected an id of its own, found %d again", name,
-                       shown(entry->text.length), entry->text.text, entry->id);
+        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s[\"%.*s\"]: expected an id of its own, found %d again", name,
+                       json->vocab_field, shown(entry->text.length), entry->text.text, entry->id);
     char *bytes = kr_arena_alloc(arena, entry->text.length, 1);
     if (!bytes || entry->text.length > UINT32_MAX) return kr_fail_memory(error, "a token", entry->text.length);
     size_t length;
@@ -68,28 +68,28 @@ static krait_status add_entry(kr_vocabulary *v, kr_arena *arena, const char *nam
 }
 
 /* A token that the vocabulary has under the same id keeps the vocabulary's meaning: its text is in the byte-level alphabet. */
-static krait_status add_added(kr_vocabulary *v, kr_arena *arena, const char *name, const kr_added_token *added,
-                              krait_error *error)
+static krait_status add_added(kr_vocabulary *v, kr_arena *arena, const char *name, const kr_tokenizer_json *json,
+                              const kr_added_token *added, krait_error *error)
 {
     const kr_span text = added->text;
     kr_token *token = &v->tokens[added->id];
     if (token->added)
-        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: added_tokens: \"%.*s\": expected an id of its own, found %d again", name,
-                       shown(text.length), text.text, added->id);
+        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: \"%.*s\": expected an id of its own, found %d again", name,
+                       json->added_field, shown(text.length), text.text, added->id);
     char *copy = kr_arena_alloc(arena, text.length, 1);
     if (!copy || text.length > UINT32_MAX) return kr_fail_memory(error, "an added token", text.length);
     size_t length;
     bool in_alphabet = kr_byte_level_decode(copy, &length, text.text, text.length);
     int32_t known = in_alphabet ? kr_vocabulary_find(v, copy, length) : -1;
     if (known >= 0 && known != added->id)
-        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: added_tokens: \"%.*s\": expected its id in model.vocab, %d, found %d",
-                       name, shown(text.length), text.text, known, added->id);
+        return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: \"%.*s\": expected its id in %s, %d, found %d", name,
+                       json->added_field, shown(text.length), text.text, json->vocab_field, known, added->id);
     if (known < 0) {
         if (token->bytes && (token->length != text.length || memcmp(token->bytes, text.text, text.length) != 0))
             return kr_fail(error, KRAIT_ERROR_FORMAT,
-                           "%s: added_tokens: \"%.*s\": expected an id of its own, found %d, which "
-                           "model.vocab has for another token",
-                           name, shown(text.length), text.text, added->id);
+                           "%s: %s: \"%.*s\": expected an id of its own, found %d, which "
+                           "%s has for another token",
+                           name, json->added_field, shown(text.length), text.text, added->id, json->vocab_field);
         memcpy(copy, text.text, text.length);
         *token = (kr_token){ .bytes = copy, .length = (uint32_t)text.length };
     }
@@ -103,15 +103,15 @@ krait_status kr_vocabulary_build(kr_vocabulary *v, kr_arena *arena, const char *
 {
     *v = (kr_vocabulary){ 0 };
     krait_status status = allocate(v, arena, json, error);
-    for (size_t i = 0; !status && i < json->n_vocab; i++) status = add_entry(v, arena, name, &json->vocab[i], error);
-    for (size_t i = 0; !status && i < json->n_added; i++) status = add_added(v, arena, name, &json->added[i], error);
+    for (size_t i = 0; !status && i < json->n_vocab; i++) status = add_entry(v, arena, name, json, &json->vocab[i], error);
+    for (size_t i = 0; !status && i < json->n_added; i++) status = add_added(v, arena, name, json, &json->added[i], error);
     for (size_t i = 0; !status && i < json->n_vocab; i++) {
         const kr_vocab_entry *entry = &json->vocab[i];
         if (v->tokens[entry->id].bytes == entry->text.text)
             status = kr_fail(error, KRAIT_ERROR_FORMAT,
-                             "%s: model.vocab[\"%.*s\"]: expected characters of the byte-level alphabet, "
-                             "or one of added_tokens, found another character",
-                             name, shown(entry->text.length), entry->text.text);
+                             "%s: %s[\"%.*s\"]: expected characters of the byte-level alphabet, "
+                             "or an added token, found another character",
+                             name, json->vocab_field, shown(entry->text.length), entry->text.text);
     }
     return status;
 }

@@ -1,0 +1,58 @@
+/* The GGUF reader: whatever the bytes, an error, or metadata and tensors within them; and what is made of them: a config, a
+ * tokenizer's description. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/gguf_tokenizer.h"
+#include "fuzz.h"
+
+static void use_values(const kr_gguf *gguf)
+{
+    for (size_t i = 0; i < gguf->n_values; i++) {
+        const kr_gguf_value *value = &gguf->values[i];
+        char text[64];
+        double number;
+        int64_t element;
+        size_t length;
+        const char *at = value->data;
+        volatile char byte;
+        if (kr_gguf_find(gguf, value->key) != value) abort();
+        kr_gguf_describe(value, text, sizeof text);
+        kr_gguf_number(value, &number);
+        for (size_t e = 0; e < value->count; e++) {
+            if (kr_gguf_element(value, e, &element) || value->type != KR_GGUF_STRING) continue;
+            const char *string = kr_gguf_next_string(&at, &length);
+            for (size_t b = 0; b < length; b++) byte = string[b];
+        }
+        (void)byte;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    kr_arena arena = { 0 };
+    kr_file file;
+    kr_gguf gguf;
+    kr_config_hints hints;
+    kr_tokenizer_json tokenizer;
+    krait_error error;
+    if (kr_file_borrow(&file, "fuzz.gguf", data, size, &error)) return 0;
+    if (kr_gguf_read(&gguf, &arena, &file, &error) == KRAIT_OK) {
+        use_values(&gguf);
+        for (size_t i = 0; i < gguf.n_tensors; i++) {
+            size_t count, bytes;
+            const kr_tensor *tensor = &gguf.tensors[i];
+            if (!kr_tensor_count(tensor, &count) || !kr_tensor_bytes(tensor, &bytes) || bytes > size) abort();
+            float *values = kr_alloc(count, sizeof *values);
+            if (values) kr_tensor_to_float32(values, tensor);
+            kr_free(values);
+        }
+        kr_gguf_hints(&hints, &arena, &gguf, &error);
+        if (kr_gguf_tokenizer_read(&tokenizer, &arena, &gguf, &error) == KRAIT_OK)
+            for (size_t i = 0; i < tokenizer.n_added; i++)
+                if (tokenizer.added[i].text.length == 0) abort();
+    }
+    kr_file_close(&file);
+    kr_arena_free(&arena);
+    return 0;
+}
