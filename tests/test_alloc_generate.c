@@ -1,4 +1,4 @@
-/* Every allocation of sampling, stop strings, generation and perplexity may fail: an error, and nothing leaks. */
+/* Every allocation of sampling, stop strings, generation, perplexity and comparison may fail: an error, and nothing leaks. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +98,13 @@ static krait_status measure(void *context, krait_error *error)
     return krait_perplexity(session, prompt, 4, &(krait_perplexity_options){ .window = 2 }, &result, error);
 }
 
+static krait_status compare(void *context, krait_error *error)
+{
+    (void)context;
+    krait_comparison result;
+    return krait_compare(session, session, prompt, 4, &(krait_perplexity_options){ .window = 2 }, &result, error);
+}
+
 static void sampler_reports_every_failed_allocation(void **unused)
 {
     (void)unused;
@@ -124,13 +131,18 @@ static void perplexity_reports_every_failed_allocation(void **unused)
     assert_true(fail_alloc_every(measure, NULL) >= 3);
 }
 
+static void compare_reports_every_failed_allocation(void **unused)
+{
+    (void)unused;
+    assert_true(fail_alloc_every(compare, NULL) >= 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sampler_reports_every_failed_allocation),
-        cmocka_unit_test(stop_strings_report_every_failed_allocation),
-        cmocka_unit_test(generate_reports_every_failed_allocation),
-        cmocka_unit_test(perplexity_reports_every_failed_allocation),
+        cmocka_unit_test(sampler_reports_every_failed_allocation),  cmocka_unit_test(stop_strings_report_every_failed_allocation),
+        cmocka_unit_test(generate_reports_every_failed_allocation), cmocka_unit_test(perplexity_reports_every_failed_allocation),
+        cmocka_unit_test(compare_reports_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -534,6 +534,27 @@ KRAIT_API krait_status krait_perplexity(krait_session *session, const int32_t *t
                                         const krait_perplexity_options *options, krait_perplexity_result *result,
                                         krait_error *error);
 
+/* How far the predictions q of another model are from those p of a base. Standard errors are from the spread over tokens, as if
+ * tokens were independent; 0 when only one is scored. */
+typedef struct krait_comparison {
+    krait_perplexity_result base, other;
+    double kl_divergence; /* nats per token: mean of KL(p || q) = sum_i p[i] log(p[i] / q[i]); exactly 0 for equal logits */
+    double kl_standard_error;
+    double kl_p99; /* 99 % of the tokens have at most this, to 1 % of it (below 1e-12: 0) */
+    double kl_max;
+    double top1_agreement; /* share of the tokens at which both have the same most probable one, the lowest id of equals */
+    double top1_standard_error;
+    double nats_difference; /* other - base per token; its error is that of the paired differences, token by token */
+    double nats_difference_standard_error;
+    double perplexity_ratio; /* other / base = exp(nats_difference) */
+    double perplexity_ratio_standard_error;
+} krait_comparison;
+
+/* Two models on the same tokens, in one pass over them. Their vocab_size must be the same, and so must be what their ids mean.
+ * Memory does not depend on n_tokens. A token that is impossible to `other` but not to `base` is an error. */
+KRAIT_API krait_status krait_compare(krait_session *base, krait_session *other, const int32_t *tokens, size_t n_tokens,
+                                     const krait_perplexity_options *options, krait_comparison *result, krait_error *error);
+
 /* ---- measuring the machine, for honest ratios -------------------------------------------------------------------- */
 
 /* Bytes per second at which `threads` threads read a buffer of `bytes` from memory: the best of several passes. */
