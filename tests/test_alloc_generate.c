@@ -91,6 +91,42 @@ static krait_status generate(void *context, krait_error *error)
     return status;
 }
 
+static void count_end(void *user, const krait_generate_result *result, const krait_error *why)
+{
+    (void)result;
+    krait_error *ended = user;
+    if (why) *ended = *why;
+}
+
+/* Three requests in two rows; what a row alone failed of is the error, too. */
+static krait_status generate_batch(void *context, krait_error *error)
+{
+    (void)context;
+    const char *const stops[] = { "one", "another" };
+    krait_error ended = { 0 };
+    krait_generate_options options = { .sampling = sampling, .max_tokens = 3, .logprobs = true, .user = &ended };
+    krait_batch *batch;
+    if (tokenizer) {
+        options.stop = stops;
+        options.n_stop = 2;
+    }
+    krait_batch_request request = {
+        .tokenizer = tokenizer, .prompt = prompt, .n_prompt = 4, .options = &options, .on_end = count_end
+    };
+    krait_status status = krait_batch_create(&batch, session, 2, error);
+    for (size_t added = 0; !status && (added < 3 || krait_batch_free_rows(batch) < 2);) {
+        for (; !status && added < 3 && krait_batch_free_rows(batch) > 0; added++) {
+            size_t before = krait_batch_free_rows(batch);
+            status = krait_batch_add(batch, &request, error);
+            assert_int_equal(krait_batch_free_rows(batch), before - !status);
+        }
+        if (!status) status = krait_batch_step(batch, error);
+    }
+    if (!status && ended.status) *error = ended;
+    krait_batch_free(batch);
+    return status ? status : ended.status;
+}
+
 static krait_status measure(void *context, krait_error *error)
 {
     (void)context;
@@ -125,6 +161,12 @@ static void generate_reports_every_failed_allocation(void **unused)
     assert_true(fail_alloc_every(generate, NULL) >= 7);
 }
 
+static void a_batch_reports_every_failed_allocation(void **unused)
+{
+    (void)unused;
+    assert_true(fail_alloc_every(generate_batch, NULL) >= 20);
+}
+
 static void perplexity_reports_every_failed_allocation(void **unused)
 {
     (void)unused;
@@ -142,7 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sampler_reports_every_failed_allocation),  cmocka_unit_test(stop_strings_report_every_failed_allocation),
         cmocka_unit_test(generate_reports_every_failed_allocation), cmocka_unit_test(perplexity_reports_every_failed_allocation),
-        cmocka_unit_test(compare_reports_every_failed_allocation),
+        cmocka_unit_test(compare_reports_every_failed_allocation),  cmocka_unit_test(a_batch_reports_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -12,6 +12,8 @@
 #define krait_decoder_push    words_decoder_push
 #define krait_decoder_flush   words_decoder_flush
 
+#include "generate/generation.c"
+
 #include "generate/generate.c"
 
 #include <setjmp.h>

@@ -514,6 +514,42 @@ KRAIT_API krait_status krait_generate(krait_session *session, krait_state *state
                                       const int32_t *prompt, size_t n_prompt, const krait_generate_options *options,
                                       krait_generate_result *result, krait_error *error);
 
+/* ---- many generations at once ------------------------------------------------------------------------------------ */
+
+/* Rows that generate side by side and share each reading of the weights. A row whose text has ended is free for the next
+ * request, whatever the others are at: their decoding and its reading of a prompt go on together.
+ *
+ * A request's tokens are those that krait_generate() with the same session would draw, bit for bit, whatever its neighbours and
+ * however many rows there are. For that, pieces of a prompt that are longer than KRAIT_BATCH_MAX_ROWS tokens run by themselves, one per
+ * step, cut where krait_generate() cuts; everything else runs in one krait_run() of at most so many tokens. */
+typedef struct krait_batch krait_batch;
+
+#define KRAIT_BATCH_MAX_ROWS 128
+
+typedef struct krait_batch_request {
+    const krait_tokenizer *tokenizer; /* as for krait_generate(); must outlive the row's work. NULL: ids alone */
+    const krait_state *from;          /* what the text goes on from, copied; NULL: nothing */
+    const int32_t *prompt;            /* [n_prompt], copied */
+    size_t n_prompt;
+    const krait_generate_options *options; /* copied, with what it points to; progress is not used */
+    /* Once, when the row has ended and is free again; `user` is that of the options. `error` is NULL, or why this row alone failed: then
+     * `result` is zeroes. Like on_piece, it may call krait_batch_add(), but neither step nor free. */
+    void (*on_end)(void *user, const krait_generate_result *result, const krait_error *error);
+} krait_batch_request;
+
+/* rows: 1 .. KRAIT_BATCH_MAX_ROWS, each with a state and a row of logits of its own. The session must outlive the batch; between
+ * steps it may do other work. */
+KRAIT_API krait_status krait_batch_create(krait_batch **batch, krait_session *session, size_t rows, krait_error *error);
+/* Rows that have not ended are dropped without on_end. */
+KRAIT_API void krait_batch_free(krait_batch *batch);
+KRAIT_API size_t krait_batch_rows(const krait_batch *batch);
+KRAIT_API size_t krait_batch_free_rows(const krait_batch *batch);
+/* Gives a request to a free row; without one, KRAIT_ERROR_ARGUMENT. The session runs nothing yet. */
+KRAIT_API krait_status krait_batch_add(krait_batch *batch, const krait_batch_request *request, krait_error *error);
+/* Moves every row on: by one token those that generate, by a piece those that read, in the order in which they were added. With all
+ * rows free it does nothing. An error here is the whole batch's, which is then good for krait_batch_free() only. */
+KRAIT_API krait_status krait_batch_step(krait_batch *batch, krait_error *error);
+
 /* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
 typedef struct krait_perplexity_options {

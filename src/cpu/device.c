@@ -29,6 +29,8 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
     }
 }
 
+_Static_assert(KR_MATVEC_MAX_TOKENS >= KRAIT_BATCH_MAX_ROWS, "rows of a batch share a step");
+
 /* The ops find their kernels by exec->device->isa: the tables differ in nothing else. */
 #define DEVICE(ISA)                                      \
     [ISA] = {                                            \
@@ -44,6 +46,7 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
         .scan_scratch = kr_cpu_scan_scratch,             \
         .mixer_step_scratch = kr_cpu_mixer_step_scratch, \
         .mixer_step_max = 16,                            \
+        .independent_tokens = KR_MATVEC_MAX_TOKENS,      \
     }
 
 static const kr_device devices[] = {

@@ -75,6 +75,10 @@ size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner
  * not evict them; a tile's channels fill whole cache lines. */
 enum { KR_SCAN_MAX_STATE = 256, KR_SCAN_TILE_TOKENS = 32, KR_SCAN_TILE_CHANNELS = 64 };
 
+/* Up to so many tokens kr_linear is our kernels', which are faster than the library's there (bench/bench_linear.c) and give each
+ * token the same bits however many there are: kr_device.independent_tokens. */
+enum { KR_MATVEC_MAX_TOKENS = 128 };
+
 /* Work below which an op stays on the caller's thread: waking others costs about what these take. */
 enum { KR_SERIAL_ELEMENTS = 1 << 16, KR_SERIAL_SCAN_STEPS = 1 << 17 /* tokens * channels * states */ };
 

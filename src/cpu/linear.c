@@ -5,8 +5,7 @@
 #include "cpu/kernels.h"
 #include "tensor/packed.h"
 
-/* Up to so many tokens our kernels are faster than the library's (bench/bench_linear.c). */
-enum { MATVEC_MAX_TOKENS = 128, SMALLEST_PIECE = 64 << 10 };
+enum { SMALLEST_PIECE = 64 << 10 };
 
 typedef struct product {
     const kr_linear *op;
@@ -113,7 +112,7 @@ static bool run_gemm(const kr_exec *exec, const kr_linear *op)
 
 static bool library_is_faster(const kr_exec *exec, const kr_linear *op)
 {
-    if (exec->device->isa == KRAIT_ISA_PLAIN || op->n_tokens <= MATVEC_MAX_TOKENS) return false;
+    if (exec->device->isa == KRAIT_ISA_PLAIN || op->n_tokens <= KR_MATVEC_MAX_TOKENS) return false;
     return op->weight.type == KRAIT_WEIGHT_F32
            || (op->weight.type == KRAIT_WEIGHT_BF16 && kr_cpu_kernels_of(exec->device->isa)->bf16);
 }

@@ -5,7 +5,7 @@
 #include "tensor/packed.h"
 
 typedef struct context {
-    const kr_cpu_kernels *kernels;
+    const kr_cpu_kernels *kernels, *scan_kernels;
     const kr_mixer_step *op;
     kr_conv conv;
     kr_linear x_proj, dt_proj;
@@ -38,7 +38,7 @@ static void share(void *pointer, int thread, int n_threads)
 
     if (first_channel < last_channel) {
         kr_cpu_linear_alone(c->kernels, &c->dt_proj, first_channel, last_channel, scratch);
-        c->kernels->scan(&c->scan, first_channel, last_channel, scratch);
+        c->scan_kernels->scan(&c->scan, first_channel, last_channel, scratch);
     }
 }
 
@@ -61,7 +61,8 @@ void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
 
     /* delta is written to y, and the scan turns it into y in place. */
     context c = {
-        .kernels = kr_cpu_kernels_of(N > KR_SCAN_MAX_STATE ? KRAIT_ISA_PLAIN : exec->device->isa),
+        .kernels = kr_cpu_kernels_of(exec->device->isa),
+        .scan_kernels = kr_cpu_kernels_of(N > KR_SCAN_MAX_STATE ? KRAIT_ISA_PLAIN : exec->device->isa),
         .op = op,
         .conv = { .rows = rows,
                   .dim = D,

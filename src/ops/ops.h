@@ -169,6 +169,9 @@ struct kr_device {
     size_t (*mixer_step_scratch)(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);
     /* At most this many one-token sequences go through mixer_step with profit; above, the ops one by one. */
     size_t mixer_step_max;
+    /* In steps of at most this many tokens, a sequence's results have the same bits whatever else is in the step and wherever the
+     * sequence is cut; in longer ones (matrix products of a library) they may differ in the last. */
+    size_t independent_tokens;
 };
 
 static inline void kr_embedding_run(const kr_exec *e, const kr_embedding *op) { e->device->embedding(e, op); }
