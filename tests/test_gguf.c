@@ -43,7 +43,7 @@ static void make_sound(gguf_maker *m, uint32_t version)
 {
     gguf_header(m, version, 3, 15);
     for (uint32_t type = KR_GGUF_U8; type <= KR_GGUF_F64; type++) {
-        char key[16];
+        char key[32];
         if (type == KR_GGUF_STRING || type == KR_GGUF_ARRAY || type == KR_GGUF_BOOL) continue;
         snprintf(key, sizeof key, "number.%u", (unsigned)type);
         gguf_key(m, key, type);
@@ -101,7 +101,7 @@ static void check_sound(uint32_t version)
     int64_t element;
     char buffer[64];
     for (int type = KR_GGUF_U8; type <= KR_GGUF_F64; type++) {
-        char key[16];
+        char key[32];
         snprintf(key, sizeof key, "number.%d", type);
         const kr_gguf_value *value = kr_gguf_find(&gguf, key);
         if (!numbers[type]) continue;
