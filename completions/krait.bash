@@ -26,8 +26,8 @@ _krait() {
             --threads --type --isa --chunk -h --help"
         ;;
     perplexity)
-        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --json -t --threads --type --isa
-            --chunk -h --help"
+        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --compare
+            --compare-type --json -t --threads --type --isa --chunk -h --help"
         ;;
     bench)
         options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json
@@ -39,13 +39,13 @@ _krait() {
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | -o | --out | --state-in | --state-out)
+    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | -o | --out | --state-in | --state-out)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
     --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
-    --type) options="f32 f16 bf16 q8 q4" ;;
+    --type | --compare-type) options="f32 f16 bf16 q8 q4" ;;
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \

@@ -132,6 +132,7 @@ static void usage_errors_say_what_was_expected(void **state)
         { { "logits", "-o", "x" }, "expected one of --ids, --ids-file and -p, found 0" },
         { { "logits", "--ids", "1" }, "expected -o FILE" },
         { { "perplexity", "--window", "1" }, "--window 1: expected a whole number, at least 2" },
+        { { "perplexity", "--compare-type", "q7" }, "--compare-type q7: expected one of f32|f16|bf16|q8|q4" },
         { { "bench", "--shape", "7b" }, "--shape 7b: expected one of 130m|" },
         { { "bench", "--long", "8,4" }, "expected ascending positions, found 4 behind 8" },
         { { "bench", "--batch", "0" }, "--batch 0: expected" },
@@ -166,6 +167,7 @@ static void failures_name_the_file(void **state)
         { { "logits", "-m", TINY, "--ids-file", TINY "/config.json", "-o", "/dev/null" }, "config.json: byte 0: expected ids" },
         { { "logits", "-m", TINY, "--ids-file", "/dev/null", "-o", "/dev/null" }, "expected at least one id" },
         { { "perplexity", "-m", TINY, "--ids-file", "/dev/null" }, "expected at least 2 tokens, found 0" },
+        { { "perplexity", "-m", TINY, "--ids-file", "/dev/null", "--compare", "/no/such/model" }, "/no/such/model" },
         { { "bench", "-m", "/no/such/model" }, "krait bench: /no/such/model" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
