@@ -4,6 +4,7 @@
     pip install gguf numpy safetensors
     python3 make_gguf_fixtures.py tests/data
 
+encoded.safetensors  values, and under the name of each type that krait writes the bytes that they become
 blocks.safetensors   per element type in blocks: NAME.blocks, random bytes with sound scales, and NAME.values, what they mean
 tiny-mixed.gguf      models/tiny in a mixture of element types
 tokenizer.gguf       the tokenizer of models/text-small: metadata and no tensors
@@ -30,6 +31,24 @@ def make_blocks(rng):
             blocks[:, at:at + 2] = values[:, None].view(np.uint8)
         tensors[f"{dtype.name}.blocks"] = blocks
         tensors[f"{dtype.name}.values"] = gguf.dequantize(blocks, dtype).reshape(-1)
+    return tensors
+
+
+def make_encoded(rng):
+    values = rng.standard_normal((28, 32)).astype(np.float32)
+    values[0] = 0
+    values[1] = np.arange(-16, 16)  # halves between numbers
+    values[2, :2] = 4, -4  # two largest
+    values[3, :2] = -4, 4
+    values[4] *= np.float32(1e-8)  # the scale is no normal half
+    values[5] *= np.float32(1e-30)  # and nothing
+    values[6] *= 20000
+    values[7, 5] = 200  # an outlier
+    values[8:] *= np.exp(rng.uniform(-6, 3, (20, 1))).astype(np.float32)
+    values = values.astype(np.float32)
+    tensors = {"values": values}
+    for dtype in (T.F16, T.BF16, T.Q8_0, T.Q4_0):
+        tensors[dtype.name] = np.ascontiguousarray(gguf.quantize(values, dtype)).view(np.uint8).reshape(-1)
     return tensors
 
 
@@ -112,9 +131,10 @@ def main():
     data = parser.parse_args().data
     out = os.path.join(data, "gguf")
     os.makedirs(out, exist_ok=True)
-    blocks = os.path.join(out, "blocks.safetensors")
-    save_file(make_blocks(np.random.default_rng(7)), blocks)
-    os.chmod(blocks, 0o644)
+    for name, make in (("blocks", make_blocks), ("encoded", make_encoded)):
+        path = os.path.join(out, f"{name}.safetensors")
+        save_file(make(np.random.default_rng(7)), path)
+        os.chmod(path, 0o644)
     make_mixed(os.path.join(out, "tiny-mixed.gguf"), os.path.join(data, "models", "tiny"))
     make_tokenizer(os.path.join(out, "tokenizer.gguf"), os.path.join(data, "..", "..", "models", "text-small", "tokenizer.json"))
 

@@ -20,4 +20,10 @@
 /* The elements of n_blocks consecutive blocks, possibly unaligned. */
 void kr_blocks_to_float32(float *out, krait_dtype dtype, const void *data, size_t n_blocks);
 
+/* Whether there is a way back: Q8_0 and Q4_0. */
+bool kr_blocks_can_encode(krait_dtype dtype);
+/* Finite values into n_blocks consecutive blocks, the bytes being those of ggml's reference. A scale beyond half precision becomes
+ * infinite. */
+void kr_blocks_from_float32(void *out, krait_dtype dtype, const float *values, size_t n_blocks);
+
 #endif
