@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity bench help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench help version" -- "$word")
         return
     fi
     case $command in
@@ -26,35 +26,38 @@ _krait() {
             --threads --type --isa --chunk -h --help"
         ;;
     perplexity)
-        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --compare
-            --compare-type --json -t --threads --type --isa --chunk -h --help"
+        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --json -t --threads --type --isa
+            --chunk -h --help"
+        ;;
+    quantize)
+        options="--type --keep --shape --force --json -t --threads -h --help"
         ;;
     bench)
         options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json
             -h --help"
         ;;
     help)
-        options="run inspect tokenize logits perplexity bench"
+        options="run inspect tokenize logits perplexity quantize bench"
         ;;
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | -o | --out | --state-in | --state-out)
+    -m | --model | --tokenizer | -f | --file | --ids-file | -o | --out | --state-in | --state-out)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
     --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
-    --type | --compare-type) options="f32 f16 bf16 q8 q4" ;;
+    --type) options="f32 f16 bf16 q8 q4" ;;
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
-        --threads | --chunk | --window | --prefill | --decode | --batch | --long | --rounds)
+        --threads | --chunk | --window | --prefill | --decode | --batch | --long | --rounds | --keep)
         # A value to type; --decode of tokenize takes none.
         [[ $command == tokenize && $previous == --decode ]] || return
         ;;
     esac
-    if [[ $command == inspect && $word != -* ]]; then
+    if [[ ($command == inspect || $command == quantize) && $word != -* ]]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -9,6 +9,7 @@ _krait() {
         'tokenize:turn text into token ids and back'
         'logits:write logits, hidden rows and states to a file'
         'perplexity:measure how well a model predicts a text'
+        'quantize:write weights in another type, as a GGUF file'
         'bench:measure speed beside the bound of the machine'
         'help:explain a command'
         'version:print the version'
@@ -106,14 +107,24 @@ _krait() {
             '--window[score windows of N tokens]:n: ' \
             '--bos[put the beginning-of-text token in front]' \
             '--crlf[read line ends CR LF as LF]' \
-            '--compare[another model on the same tokens]:file:_files' \
-            '--compare-type[convert the weights of the other model]:type:(f32 f16 bf16 q8 q4)' \
             '--json[one JSON object]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
             '--type[convert the weights while loading]:type:(f32 f16 bf16 q8 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    quantize)
+        _arguments \
+            '--type[what the matrices become]:type:(f32 f16 bf16 q8 q4)' \
+            '*--keep[another type for the tensors of a name]:pattern=type: ' \
+            '--shape[random weights of a published shape instead of a model]:shape:(130m 370m 790m 1.4b 2.8b)' \
+            '--force[quantise a model that is quantised already]' \
+            '--json[one JSON object]' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':model:_files' \
+            ':out:_files -g "*.gguf"'
         ;;
     bench)
         _arguments \

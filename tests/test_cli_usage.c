@@ -9,7 +9,7 @@
 
 #ifdef KRAIT_CLI
 
-static const char *const commands[] = { "run", "inspect", "tokenize", "logits", "perplexity", "bench" };
+static const char *const commands[] = { "run", "inspect", "tokenize", "logits", "perplexity", "quantize", "bench" };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void help_explains_every_command(void **state)
@@ -132,7 +132,6 @@ static void usage_errors_say_what_was_expected(void **state)
         { { "logits", "-o", "x" }, "expected one of --ids, --ids-file and -p, found 0" },
         { { "logits", "--ids", "1" }, "expected -o FILE" },
         { { "perplexity", "--window", "1" }, "--window 1: expected a whole number, at least 2" },
-        { { "perplexity", "--compare-type", "q7" }, "--compare-type q7: expected one of f32|f16|bf16|q8|q4" },
         { { "bench", "--shape", "7b" }, "--shape 7b: expected one of 130m|" },
         { { "bench", "--long", "8,4" }, "expected ascending positions, found 4 behind 8" },
         { { "bench", "--batch", "0" }, "--batch 0: expected" },
@@ -167,8 +166,11 @@ static void failures_name_the_file(void **state)
         { { "logits", "-m", TINY, "--ids-file", TINY "/config.json", "-o", "/dev/null" }, "config.json: byte 0: expected ids" },
         { { "logits", "-m", TINY, "--ids-file", "/dev/null", "-o", "/dev/null" }, "expected at least one id" },
         { { "perplexity", "-m", TINY, "--ids-file", "/dev/null" }, "expected at least 2 tokens, found 0" },
-        { { "perplexity", "-m", TINY, "--ids-file", "/dev/null", "--compare", "/no/such/model" }, "/no/such/model" },
         { { "bench", "-m", "/no/such/model" }, "krait bench: /no/such/model" },
+        { { "quantize", "/no/such/model", P_tmpdir "/x.gguf", "--type", "q8" }, "krait quantize: /no/such/model" },
+        { { "quantize", TINY, "/no/such/folder/x.gguf", "--type", "q8" }, "/no/such/folder/x.gguf: cannot write" },
+        { { "quantize", TINY, P_tmpdir "/x.gguf", "--type", "q8", "--keep", "ssm_a=q8" },
+          "ssm_a: expected the name of a matrix, or a pattern (*, ?) of some, found none" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cli_result result = cli_list(NULL, 0, cases[i].arguments);

@@ -248,6 +248,46 @@ KRAIT_API const krait_checkpoint *krait_model_checkpoint(const krait_model *mode
 KRAIT_API uint64_t krait_model_bytes_per_token(const krait_model *model);
 KRAIT_API uint64_t krait_model_bytes(const krait_model *model);
 
+/* ---- saving models ------------------------------------------------------------------------------------------------ */
+
+/* Matrices whose name a pattern fits are stored in a type of their own. The name is that in the new file ("blk.3.ssm_in.weight") or that of
+ * Hugging Face ("backbone.layers.3.mixer.in_proj.weight"); in the pattern * stands for any text and ? for any character. */
+typedef struct krait_type_choice {
+    const char *pattern;
+    krait_weight_type type;
+} krait_type_choice;
+
+/* What became of a tensor. The strings live as long as the call that shows them. */
+typedef struct krait_saved_tensor {
+    const char *name, *source_name;
+    krait_dtype from, to;
+    uint64_t elements, bytes;
+    double error;       /* sqrt(sum (new - old)^2 / sum old^2) */
+    const char *reason; /* why it is of another type than the rest; NULL: it is not */
+} krait_saved_tensor;
+
+typedef struct krait_save_options {
+    krait_weight_type type; /* of the matrices; everything else is float32 */
+    const krait_type_choice *choices;
+    size_t n_choices; /* the first that fits counts; one that fits no matrix is an error */
+    bool requantize;  /* quantise what is quantised already, which is an error otherwise */
+    int threads;      /* 0: as many as the process may use */
+    void (*on_tensor)(void *user, const krait_saved_tensor *tensor); /* after each; NULL: none */
+    void *user;
+    krait_progress progress; /* elements */
+} krait_save_options;
+
+/* Writes a GGUF file (version 3, architecture mamba) that llama.cpp loads, complete or not at all, with the checkpoint's tokenizer
+ * where GGUF can describe it. F32, F16 and BF16 tensors saved as the same type keep their bits; q8 is Q8_0, q4 is Q4_0 but for x_proj and
+ * dt_proj in Q8_0, both with the bytes of ggml's own quantiser; rows that are no whole blocks of 32 become F16. Memory does not
+ * depend on the size of the model. What a person should know becomes a note (krait_checkpoint_note()). Values that a type cannot hold are
+ * KRAIT_ERROR_UNSUPPORTED. */
+KRAIT_API krait_status krait_checkpoint_save_gguf(krait_checkpoint *checkpoint, const char *path,
+                                                  const krait_save_options *options, krait_error *error);
+/* The same with the weights that krait_model_random() would draw. */
+KRAIT_API krait_status krait_random_save_gguf(const krait_config *config, uint64_t seed, const char *path,
+                                              const krait_save_options *options, krait_error *error);
+
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
 /* Per layer i: conv_state.i [d_inner, d_conv-1], the last inputs of the convolution, oldest first, and ssm_state.i

@@ -7,7 +7,8 @@
 #include "cli/report.h"
 
 static const kr_command *const commands[] = { &kr_command_run,    &kr_command_inspect,    &kr_command_tokenize,
-                                              &kr_command_logits, &kr_command_perplexity, &kr_command_bench };
+                                              &kr_command_logits, &kr_command_perplexity, &kr_command_quantize,
+                                              &kr_command_bench };
 
 /* What failures outside of any subcommand are reported as. */
 static const kr_command help_command = { .name = "help" };

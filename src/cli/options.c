@@ -242,10 +242,33 @@ static void forget_default(const kr_option *option, void *values, uint64_t *give
     if (first && option->type == KR_OPTION_COUNTS) *(kr_counts *)((char *)values + option->offset) = (kr_counts){ 0 };
 }
 
+/* The index-th argument that is no option. Of two that are possible, the last is the one that there always is. */
+static bool take_operand(const kr_command *command, void *values, size_t index, const char *word)
+{
+    const char **first = (const char **)((char *)values + command->operand_offset);
+    const char **last = (const char **)((char *)values + command->last_operand_offset);
+    if (!command->operand)
+        kr_options_wrong(command, "unexpected argument %s", word);
+    else if (index == 0) {
+        *(command->last_operand ? last : first) = word;
+        return true;
+    } else if (!command->last_operand)
+        kr_options_wrong(command, "unexpected argument %s: one %s is enough", word, command->operand);
+    else if (index > 1)
+        kr_options_wrong(command, "unexpected argument %s: %s and %s are enough", word, command->operand, command->last_operand);
+    else {
+        *first = *last;
+        *last = word;
+        return true;
+    }
+    return false;
+}
+
 kr_parsed kr_options_parse(const kr_command *command, void *values, kr_arena *arena, int n, char **argv)
 {
     uint64_t given = 0; /* bit i: option i occurred; no command has 64 */
-    bool operand_given = false, only_operands = false;
+    size_t n_operands = 0;
+    bool only_operands = false;
     if (!set_defaults(command, values, arena)) return KR_PARSED_WRONG;
     for (int i = 0; i < n; i++) {
         const char *word = argv[i], *value = NULL;
@@ -253,16 +276,7 @@ kr_parsed kr_options_parse(const kr_command *command, void *values, kr_arena *ar
         char name[64];
         bool as_letter = word[0] == '-' && word[1] != '-';
         if (only_operands || word[0] != '-' || !word[1]) {
-            if (!command->operand) {
-                kr_options_wrong(command, "unexpected argument %s", word);
-                return KR_PARSED_WRONG;
-            }
-            if (operand_given) {
-                kr_options_wrong(command, "unexpected argument %s: one %s is enough", word, command->operand);
-                return KR_PARSED_WRONG;
-            }
-            operand_given = true;
-            *(const char **)((char *)values + command->operand_offset) = word;
+            if (!take_operand(command, values, n_operands++, word)) return KR_PARSED_WRONG;
             continue;
         }
         if (strcmp(word, "--") == 0) {

@@ -53,6 +53,9 @@ typedef struct kr_command {
     size_t n_options;
     const char *operand; /* what the one argument that is no option is called; NULL: there is none */
     size_t operand_offset;
+    const char
+        *last_operand; /* what a second one, behind it, is called; given alone, an argument is this one. NULL: there is none */
+    size_t last_operand_offset;
     size_t values_size;
     int (*run)(const void *values); /* returns an exit code */
 } kr_command;

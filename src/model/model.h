@@ -44,6 +44,14 @@ krait_status kr_each_parameter(const krait_config *config, krait_model *model,
                                krait_status (*visit)(void *context, const kr_parameter_place *place, krait_error *error),
                                void *context, krait_error *error);
 
+/* ---- random parameters (src/model/random.c) ------------------------------------------------------------------------ */
+
+/* The seed of the first parameter of a model; that of each next one is greater by 1. */
+uint64_t kr_parameter_seed(uint64_t seed);
+/* Elements [first, first + count) of a new parameter, as files store it. Any cutting into pieces gives the same values. */
+void kr_parameter_draw(float *out, const kr_parameter *parameter, const krait_config *config, uint64_t seed, size_t first,
+                       size_t count);
+
 /* ---- config (src/model/config.c) --------------------------------------------------------------------------------- */
 
 /* A line that two configs share exactly when states of one fit the other. */
@@ -54,6 +62,8 @@ krait_status kr_config_check(const krait_config *config, krait_error *error);
 
 /* ---- weights (src/model/weights.c) ------------------------------------------------------------------------------- */
 
+/* The tensor that a checkpoint has for a parameter, under any of its names; NULL: none. */
+const kr_tensor *kr_weights_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place);
 /* Whether every parameter of the config is there, in shape and type; notes tensors that no parameter takes. */
 krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *config, krait_error *error);
 /* Points the model's fields at mapped float32 data, or at converted copies in model->owned. */

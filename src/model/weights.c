@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "tensor/packed.h"
 
-static const kr_tensor *find_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place)
+const kr_tensor *kr_weights_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place)
 {
     if (checkpoint->gguf) return place->gguf_name[0] ? kr_checkpoint_find(checkpoint, place->gguf_name) : NULL;
     const kr_tensor *tensor = kr_checkpoint_find(checkpoint, place->name);
@@ -38,7 +38,7 @@ static krait_status check_place(void *context, const kr_parameter_place *place, 
     bool gguf = c->checkpoint->gguf != NULL; /* has no dimensions of 1 within a shape */
     for (const kr_dim *dim = place->parameter->shape; *dim != KR_DIM_END; dim++)
         if (!gguf || *dim != KR_ONE) expected.shape[expected.n_dims++] = kr_dim_size(*dim, c->config);
-    const kr_tensor *tensor = find_stored(c->checkpoint, place);
+    const kr_tensor *tensor = kr_weights_stored(c->checkpoint, place);
     if (tensor && is_floating(tensor->dtype) && tensor->n_dims == expected.n_dims
         && memcmp(tensor->shape, expected.shape, (size_t)expected.n_dims * sizeof *expected.shape) == 0) {
         c->used[tensor - c->checkpoint->tensors] = true;
@@ -124,7 +124,7 @@ static krait_status add_sizes(void *context, const kr_parameter_place *place, kr
     const kr_parameter *parameter = place->parameter;
     const krait_weight_type type = type_of(l, parameter);
     size_t count = kr_parameter_count(parameter, &l->model->config), bytes = held_bytes(l, parameter, type);
-    const kr_tensor *tensor = l->model->checkpoint ? find_stored(l->model->checkpoint, place) : NULL;
+    const kr_tensor *tensor = l->model->checkpoint ? kr_weights_stored(l->model->checkpoint, place) : NULL;
     l->total += count;
     l->model->bytes += bytes;
     if (tensor && usable_in_place(parameter, type, tensor)) return KRAIT_OK;
@@ -227,7 +227,7 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
 {
     loading *l = context;
     krait_model *model = l->model;
-    const kr_tensor *tensor = find_stored(model->checkpoint, place);
+    const kr_tensor *tensor = kr_weights_stored(model->checkpoint, place);
     const krait_weight_type type = type_of(l, place->parameter);
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
     if (usable_in_place(place->parameter, type, tensor))
@@ -271,65 +271,32 @@ krait_status kr_weights_load(krait_model *model, const krait_load_options *optio
 
 /* ---- random weights ---------------------------------------------------------------------------------------------- */
 
-/* The index-th number of a stream, in [-1, 1): SplitMix64's mixing of seed and index (Steele et al. 2014), so that any number of
- * threads fills the same values. */
-static float random_at(uint64_t seed, uint64_t index)
-{
-    uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (float)(int32_t)((z ^ z >> 31) >> 32) * 0x1p-31f;
-}
-
-typedef struct drawing {
-    float *out;
-    size_t count;
-    uint64_t seed;
-    float scale;
-} drawing;
-
-static void draw_share(void *context, int thread, int n_threads)
-{
-    const drawing *d = context;
-    size_t begin, end;
-    kr_share(d->count, 4096, thread, n_threads, &begin, &end);
-    for (size_t i = begin; i < end; i++) d->out[i] = d->scale * random_at(d->seed, i);
-}
-
 typedef struct random_loading {
     loading common; /* first: fill() passes the whole as its context */
     uint64_t seed;
     const kr_parameter *parameter; /* being drawn */
 } random_loading;
 
+typedef struct drawing {
+    float *out;
+    size_t count;
+    const random_loading *loading;
+} drawing;
+
+static void draw_share(void *context, int thread, int n_threads)
+{
+    const drawing *d = context;
+    const random_loading *r = d->loading;
+    size_t begin, end;
+    kr_share(d->count, 4096, thread, n_threads, &begin, &end);
+    kr_parameter_draw(d->out + begin, r->parameter, &r->common.model->config, r->seed, begin, end - begin);
+}
+
 static void draw(float *out, size_t count, void *context)
 {
     random_loading *r = context;
-    const kr_parameter *parameter = r->parameter;
-    const krait_config *config = &r->common.model->config;
-    const uint64_t seed = r->seed++;
-    size_t columns = count / kr_dim_size(parameter->shape[0], config);
-    float scale = 0;
-    switch (parameter->init) {
-    case KR_INIT_ZERO: break;
-    case KR_INIT_ONE:
-        for (size_t i = 0; i < count; i++) out[i] = 1;
-        return;
-    case KR_INIT_EMBEDDING: scale = 0.02f * 1.7320508f; break; /* uniform of the same variance as N(0, 0.02) */
-    case KR_INIT_LINEAR: scale = 1 / sqrtf((float)columns); break;
-    case KR_INIT_LINEAR_DEEP: scale = 1 / sqrtf((float)columns * (float)config->n_layer); break;
-    case KR_INIT_DT_PROJ: scale = 1 / sqrtf((float)config->dt_rank); break;
-    case KR_INIT_DT_BIAS:
-        for (size_t i = 0; i < count; i++) {
-            double dt = exp(log(1e-3) + (0.5 + 0.5 * (double)random_at(seed, i)) * log(1e-1 / 1e-3));
-            out[i] = (float)(dt + log(-expm1(-dt)));
-        }
-        return;
-    case KR_INIT_A_LOG:
-        for (size_t i = 0; i < count; i++) out[i] = logf((float)(i % columns + 1));
-        return;
-    }
-    kr_parallel(r->common.threads, draw_share, &(drawing){ out, count, seed, scale });
+    kr_parallel(r->common.threads, draw_share, &(drawing){ out, count, r });
+    r->seed++;
 }
 
 static krait_status draw_place(void *context, const kr_parameter_place *place, krait_error *error)
@@ -343,6 +310,6 @@ static krait_status draw_place(void *context, const kr_parameter_place *place, k
 
 krait_status kr_weights_random(krait_model *model, uint64_t seed, const krait_load_options *options, krait_error *error)
 {
-    random_loading r = { .common = { .model = model, .options = options }, .seed = seed << 16 };
+    random_loading r = { .common = { .model = model, .options = options }, .seed = kr_parameter_seed(seed) };
     return fill(&r.common, draw_place, error);
 }
