@@ -9,8 +9,8 @@ _krait() {
     fi
     case $command in
     run)
-        options="-m --model --tokenizer -p --prompt -f --file --ids --bos -i --interactive --before --after -n
-            --tokens --stop --stop-id --ignore-eos --logit-bias --repeat-penalty --frequency-penalty
+        options="-m --model --tokenizer -p --prompt -f --file --ids --bos -i --interactive --before --after --prompts
+            -o --out --batch -n --tokens --stop --stop-id --ignore-eos --logit-bias --repeat-penalty --frequency-penalty
             --presence-penalty --penalty-window --temp --greedy --top-k --top-p --min-p --seed --state-in
             --state-out --no-echo --json --logprobs --stats -t --threads --type --isa --chunk -h --help"
         ;;
@@ -42,7 +42,7 @@ _krait() {
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | -o | --out | --state-in | --state-out)
+    -m | --model | --tokenizer | -f | --file | --ids-file | --prompts | -o | --out | --state-in | --state-out)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -33,6 +33,9 @@ _krait() {
             '(-i --interactive)'{-i,--interactive}'[a conversation, line by line]' \
             '--before[with -i, put before each line]:text: ' \
             '--after[with -i, put behind each line]:text: ' \
+            '--prompts[continue many prompts, one JSON object per line]:file:_files' \
+            '(-o --out)'{-o,--out}'[with --prompts, the results]:file:_files' \
+            '--batch[with --prompts, how many generate at a time]:n: ' \
             '(-n --tokens)'{-n,--tokens}'[generate at most N tokens]:n: ' \
             '*--stop[stop before this text]:text: ' \
             '*--stop-id[stop at this token]:id: ' \

@@ -29,6 +29,17 @@ static const kr_option options[] = {
       .help = "With -i: put before each line you type (without it, a newline, except at the very beginning)" },
     { KR_OPTION_TEXT, 0, "after", "TEXT", AT(after), .help = "With -i: put behind each line you type" },
 
+    { KR_OPTION_HEADING, .help = "Many prompts, side by side" },
+    { KR_OPTION_FILE, 0, "prompts", "FILE", AT(prompts),
+      .help = "Continue each line's {\"prompt\": \"text\"} or {\"ids\": [1, 2]} (- for stdin), with \"id\", \"max_tokens\", "
+              "\"seed\", "
+              "\"temperature\" and \"stop\" if you like" },
+    { KR_OPTION_FILE, 'o', "out", "FILE", AT(out),
+      .help = "Where a line of JSON for each goes, in the same order (- for stdout); the same command again goes on after an "
+              "interruption" },
+    { KR_OPTION_COUNT, 0, "batch", "N", AT(batch), 1, KRAIT_BATCH_MAX_ROWS, "16",
+      "How many generate at a time; the texts do not depend on it" },
+
     { KR_OPTION_HEADING, .help = "Length" },
     { KR_OPTION_COUNT, 'n', "tokens", "N", AT(n), 1, 0, "128", "Generate at most N tokens" },
     { KR_OPTION_TEXTS, 0, "stop", "TEXT", AT(stop), .help = "Stop before this text; may be given several times" },
@@ -63,7 +74,8 @@ static const kr_option options[] = {
 
     { KR_OPTION_HEADING, .help = "Output" },
     { KR_OPTION_FLAG, 0, "no-echo", NULL, AT(no_echo), .help = "Do not repeat the prompt before its continuation" },
-    { KR_OPTION_FLAG, 0, "json", NULL, AT(json), .help = "One JSON object with ids, text, why it ended, times and memory" },
+    { KR_OPTION_FLAG, 0, "json", NULL, AT(json),
+      .help = "One JSON object with ids, text, why it ended, times and memory; with --prompts: ids beside each text" },
     { KR_OPTION_FLAG, 0, "logprobs", NULL, AT(logprobs),
       .help = "With --json: the log-probability of each token, before sampling" },
     { KR_OPTION_FLAG, 0, "stats", NULL, AT(stats), .help = "Rates and memory on stderr" },
@@ -87,7 +99,7 @@ static void *grown(void *block, size_t *capacity, size_t needed, size_t size)
     return moved;
 }
 
-static bool record_piece(kr_run_record *record, const krait_piece *piece)
+bool kr_run_record_piece(kr_run_record *record, const krait_piece *piece)
 {
     if (piece->id >= 0) {
         int32_t *ids = grown(record->ids, &record->ids_capacity, record->n + 1, sizeof *ids);
@@ -107,7 +119,7 @@ static bool record_piece(kr_run_record *record, const krait_piece *piece)
     return true;
 }
 
-static void free_record(kr_run_record *record)
+void kr_run_record_free(kr_run_record *record)
 {
     kr_free(record->ids);
     kr_free(record->logprobs);
@@ -137,7 +149,7 @@ static bool on_piece(void *user, const krait_piece *piece)
 {
     kr_run *run = user;
     if (run->values->json) {
-        run->record.failed = !record_piece(&run->record, piece);
+        run->record.failed = !kr_run_record_piece(&run->record, piece);
         return !run->record.failed && !kr_interrupted();
     }
     kr_progress_end(&run->progress);
@@ -164,11 +176,10 @@ krait_status kr_run_generate(kr_run *run, const int32_t *ids, size_t n, krait_ge
     return status;
 }
 
-krait_status kr_run_encode(kr_run *run, const char *text, size_t length, bool begin, int32_t **ids, size_t *n, krait_error *error)
+krait_status kr_run_finish_ids(kr_run *run, bool begin, int32_t **ids, size_t *n, krait_error *error)
 {
-    krait_status status = run->by_ids ? kr_input_ids("ids", text, length, ids, n, error)
-                                      : krait_tokenizer_encode(run->source.tokenizer, text, length, NULL, ids, n, error);
-    if (!status && begin && run->values->bos) {
+    krait_status status = KRAIT_OK;
+    if (begin && run->values->bos) {
         int32_t bos, *with_bos = NULL;
         status = kr_model_source_bos(&run->source, &bos, error);
         if (!status && !(with_bos = kr_alloc(*n + 1, sizeof *with_bos))) status = kr_fail_memory(error, "ids", *n);
@@ -187,6 +198,13 @@ krait_status kr_run_encode(kr_run *run, const char *text, size_t length, bool be
         *n = 0;
     }
     return status;
+}
+
+krait_status kr_run_encode(kr_run *run, const char *text, size_t length, bool begin, int32_t **ids, size_t *n, krait_error *error)
+{
+    krait_status status = run->by_ids ? kr_input_ids("ids", text, length, ids, n, error)
+                                      : krait_tokenizer_encode(run->source.tokenizer, text, length, NULL, ids, n, error);
+    return status ? status : kr_run_finish_ids(run, begin, ids, n, error);
 }
 
 /* ---- what it did ------------------------------------------------------------------------------------------------- */
@@ -211,11 +229,19 @@ void kr_run_stats(const kr_run *run, const krait_generate_result *result)
             kr_interrupted() ? "Ctrl-C" : krait_finish_name(result->finish));
 }
 
-static void put_ids(kr_json_writer *json, const char *key, const int32_t *ids, size_t n)
+void kr_run_put_ids(kr_json_writer *json, const char *key, const int32_t *ids, size_t n)
 {
     kr_json_key(json, key);
     kr_json_open(json, '[');
     for (size_t i = 0; i < n; i++) kr_json_put_integer(json, ids[i]);
+    kr_json_close(json, ']');
+}
+
+void kr_run_put_logprobs(kr_json_writer *json, const kr_run_record *record)
+{
+    kr_json_key(json, "logprobs");
+    kr_json_open(json, '[');
+    for (size_t i = 0; i < record->n; i++) kr_json_put_float(json, record->logprobs[i]);
     kr_json_close(json, ']');
 }
 
@@ -244,19 +270,14 @@ static bool put_json(const kr_run *run, const int32_t *ids, size_t n, const krai
     kr_json_writer json = { .file = stdout };
     kr_json_open(&json, '{');
     put_word(&json, "model", source->name);
-    put_ids(&json, "prompt_ids", ids, n);
-    put_ids(&json, "ids", record->ids, record->n);
+    kr_run_put_ids(&json, "prompt_ids", ids, n);
+    kr_run_put_ids(&json, "ids", record->ids, record->n);
     kr_json_key(&json, "text");
     if (run->by_ids)
         kr_json_put_null(&json);
     else
         kr_json_put_string(&json, record->text ? record->text : "", record->length);
-    if (run->values->logprobs) {
-        kr_json_key(&json, "logprobs");
-        kr_json_open(&json, '[');
-        for (size_t i = 0; i < record->n; i++) kr_json_put_float(&json, record->logprobs[i]);
-        kr_json_close(&json, ']');
-    }
+    if (run->values->logprobs) kr_run_put_logprobs(&json, record);
     put_word(&json, "finish", kr_interrupted() ? "interrupted" : krait_finish_name(result->finish));
     if (result->finish == KRAIT_FINISH_STOP_STRING) put_word(&json, "stop", run->options.stop[result->stop_index]);
     put_integer(&json, "seed", run->values->seed);
@@ -294,6 +315,10 @@ static int check(const kr_run_values *values)
     if (prompts > 1) return kr_options_wrong(command, "-p, -f and --ids are three ways to give a prompt: expected one");
     if (values->prompt && !*values->prompt && !values->state_in && !values->bos)
         return kr_options_wrong(command, "-p: expected some text to continue, found none (--bos starts from nothing)");
+    if (values->prompts && (prompts || values->interactive || values->state_out))
+        return kr_options_wrong(command, "--prompts goes by itself: expected no -p, -f, --ids, -i and --state-out");
+    if (values->prompts && !values->out) return kr_options_wrong(command, "--prompts: expected -o FILE, too (- for stdout)");
+    if (!values->prompts && values->out) return kr_options_wrong(command, "-o is for results: expected --prompts FILE, too");
     if (values->interactive && values->json) return kr_options_wrong(command, "--json is not for a conversation (-i)");
     if (!values->interactive && (values->before || values->after))
         return kr_options_wrong(command, "--before and --after are for a conversation: expected -i, too");
@@ -301,7 +326,7 @@ static int check(const kr_run_values *values)
     if (values->ids.n && values->stop.n) return kr_options_wrong(command, "--stop is for text: with --ids use --stop-id");
     for (size_t i = 0; i < values->stop.n; i++)
         if (!*values->stop.items[i]) return kr_options_wrong(command, "--stop: expected some text, found none");
-    if (!prompts && !values->state_in && !values->bos && !values->interactive && !kr_input_on_stdin())
+    if (!prompts && !values->prompts && !values->state_in && !values->bos && !values->interactive && !kr_input_on_stdin())
         return kr_options_wrong(command, "nothing to continue: expected -p TEXT, -f FILE, --ids 1,2,3, text on stdin, or -i");
     return KR_EXIT_OK;
 }
@@ -373,7 +398,7 @@ static krait_status read_prompt(const kr_run_values *values, char **owned, const
     return KRAIT_OK;
 }
 
-static krait_status open_all(kr_run *run, bool has_text, krait_error *error)
+krait_status kr_run_open(kr_run *run, bool has_text, krait_error *error)
 {
     const kr_run_values *values = run->values;
     double began = kr_now();
@@ -422,7 +447,7 @@ static int run_all(kr_run *run)
     int code = KR_EXIT_OK;
     krait_status status = read_prompt(values, &owned, &text, &length, &error);
     if (!status && values->state_out) status = kr_output_check(values->state_out, &error);
-    if (!status) status = open_all(run, text || values->interactive, &error);
+    if (!status) status = kr_run_open(run, text || values->interactive, &error);
     if (!status && values->interactive)
         code = kr_run_interactive(run, text, length);
     else if (!status)
@@ -463,11 +488,11 @@ static int run_run(const void *values_)
         run.options.stop_ids = stop_ids;
         run.options.n_stop_ids = n_stop_ids;
         kr_interrupt_catch();
-        code = run_all(&run);
+        code = values->prompts ? kr_run_batch(&run) : run_all(&run);
     }
     kr_free(biases);
     kr_free(stop_ids);
-    free_record(&run.record);
+    kr_run_record_free(&run.record);
     krait_state_free(run.state);
     kr_model_source_close(&run.source);
     return code;
@@ -476,7 +501,7 @@ static int run_run(const void *values_)
 const kr_command kr_command_run = {
     .name = "run",
     .summary = "continue a text",
-    .synopsis = "[-m MODEL] [-p TEXT | -f FILE | --ids 1,2,3 | -i] [options]",
+    .synopsis = "[-m MODEL] [-p TEXT | -f FILE | --ids 1,2,3 | -i | --prompts FILE -o FILE] [options]",
     .description = "Prints the prompt and what the model makes of it, as it comes. Without -m a small model of English novels "
                    "that is part of the program is used. Ctrl-C stops; what was written stays, and --state-out is saved.",
     .examples = "  krait run -p 'It was a dark and stormy night, and the'\n"
@@ -484,7 +509,8 @@ const kr_command kr_command_run = {
                 "  krait run -f chapter.txt -n 1 --state-out chapter.state  # read it once ...\n"
                 "  krait run --state-in chapter.state --seed 7              # ... go on, often\n"
                 "  krait run -m protmamba --ids 0 --greedy -n 60            # without a tokenizer\n"
-                "  krait run -i --temp 1                                    # write together\n",
+                "  krait run -i --temp 1                                    # write together\n"
+                "  krait run --prompts in.jsonl -o out.jsonl --batch 16     # many at a time\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),
     .values_size = sizeof(kr_run_values),
