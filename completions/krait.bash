@@ -48,7 +48,7 @@ _krait() {
         return
         ;;
     --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
-    --type) options="f32 f16 bf16 q8 q4" ;;
+    --type | --compare-type) options="auto f32 f16 bf16 q8 q4" ;;
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \

@@ -58,7 +58,7 @@ _krait() {
             '--logprobs[with --json, log-probabilities]' \
             '--stats[rates and memory on stderr]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--type[convert the weights while loading]:type:(f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
@@ -96,7 +96,7 @@ _krait() {
             '--states[also the states after the last token]' \
             '--json[say what was written as one JSON object on stdout]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--type[convert the weights while loading]:type:(f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
@@ -112,7 +112,7 @@ _krait() {
             '--crlf[read line ends CR LF as LF]' \
             '--json[one JSON object]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--type[convert the weights while loading]:type:(f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
@@ -139,7 +139,7 @@ _krait() {
             '(-t --threads)'{-t,--threads}'[numbers of threads]:n,...: ' \
             '--long[time per token and memory at these positions]:n,...: ' \
             '--rounds[work and bound take turns so many times]:n: ' \
-            '--type[convert the weights while loading]:type:(f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '--json[one JSON object]' \

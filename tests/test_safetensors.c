@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "formats/safetensors.h"
+#include "tensor/packed.h"
 
 /* A file of a header and `data_size` bytes of data; its block ends with it, so that a sanitizer sees a read beyond. */
 static kr_file make_file(const char *header, uint64_t header_length, size_t data_size)
@@ -274,6 +275,67 @@ static void what_is_written_reads_back(void **state)
     unlink(path);
 }
 
+static void packed_matrices_are_bytes_to_others(void **state)
+{
+    (void)state;
+    krait_error error;
+    char path[] = P_tmpdir "/krait-packed-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    float w[17 * 70], back[17 * 70], row[70];
+    for (int i = 0; i < 17 * 70; i++) w[i] = (float)(i * 37 % 101 - 50) / 50;
+    static unsigned char packed[2 * 2 * KR_Q8_BLOCK_BYTES];
+    for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++) {
+        kr_pack(type, packed, 70, 0, 17, w);
+        kr_tensor t = { .name = "w",
+                        .dtype = type == KRAIT_WEIGHT_Q8 ? KRAIT_DTYPE_PACKED_Q8 : KRAIT_DTYPE_PACKED_Q4,
+                        .n_dims = 2,
+                        .shape = { 17, 70 },
+                        .data = packed };
+        if (kr_safetensors_write(path, &t, 1, NULL, 0, &error)) fail_msg("%s", error.message);
+        kr_file file;
+        kr_arena arena = { 0 };
+        kr_safetensors all;
+        if (kr_file_open(&file, path, &error) || kr_safetensors_read(&all, &arena, &file, &error)) fail_msg("%s", error.message);
+        assert_non_null(memmem(file.data, file.size, "\"U8\"", 4));
+        assert_int_equal(all.tensors[0].dtype, t.dtype);
+        assert_int_equal(all.tensors[0].n_dims, 2);
+        assert_int_equal(all.tensors[0].shape[1], 70);
+        kr_tensor_to_float32(back, &all.tensors[0]);
+        for (size_t r = 0; r < 17; r++) {
+            kr_unpack_row(row, type, packed, 70, r);
+            assert_memory_equal(row, back + r * 70, sizeof row);
+        }
+        kr_arena_free(&arena);
+        kr_file_close(&file);
+    }
+    unlink(path);
+}
+
+static void refuses_packed_matrices_of_another_size(void **state)
+{
+    (void)state;
+    static const char *const values[] = { "q8 [16, 65]",
+                                          "q8 [17, 64]",
+                                          "q8 [0, 64]",
+                                          "q4 [16, 64]",
+                                          "q9 [16, 64]",
+                                          "q8 [16, 64",
+                                          "q8 [16]",
+                                          "",
+                                          "q8 [18446744073709551615, 18446744073709551615]" };
+    char header[256];
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        snprintf(header, sizeof header,
+                 "{\"__metadata__\":{\"w\":\"%s\"},\"w\":{\"dtype\":\"U8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
+                 values[i]);
+        refuses(header, 1088, "__metadata__: w: expected q8 or q4 with the rows and columns of a matrix of [1088] U8, found");
+    }
+    refuses("{\"__metadata__\":{\"w\":\"q8 [16, 64]\"},\"w\":{\"dtype\":\"I8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
+            1088, "found \"q8 [16, 64]\"");
+}
+
 static void nothing_is_left_of_a_failed_write(void **state)
 {
     (void)state;
@@ -301,6 +363,8 @@ int main(void)
         cmocka_unit_test(refuses_overlaps_and_holes),
         cmocka_unit_test(truncations_are_refused),
         cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(packed_matrices_are_bytes_to_others),
+        cmocka_unit_test(refuses_packed_matrices_of_another_size),
         cmocka_unit_test(nothing_is_left_of_a_failed_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

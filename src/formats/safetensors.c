@@ -1,6 +1,7 @@
 #include "formats/safetensors.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,34 @@ static krait_status check_metadata(const section *s, const kr_json *metadata, kr
     return KRAIT_OK;
 }
 
+/* A packed matrix is bytes to others: U8, and its type and shape in the metadata under its name, "q4 [768, 1536]". */
+static krait_status read_packed(const section *s, kr_tensor *tensor, const kr_json *metadata, krait_error *error)
+{
+    const kr_json *value = metadata ? kr_json_get(metadata, tensor->name) : NULL;
+    if (!value) return KRAIT_OK;
+    static const krait_dtype dtypes[] = { KRAIT_DTYPE_PACKED_Q8, KRAIT_DTYPE_PACKED_Q4 };
+    kr_tensor matrix = *tensor;
+    unsigned long long rows = 0, columns = 0;
+    char type[4], rest[2], text[96];
+    size_t bytes, found = tensor->shape[0];
+    int n = value->length < sizeof text ? sscanf(value->string, "%3[q0-9] [%llu, %llu%1[]]", type, &rows, &columns, rest) : 0;
+    matrix.n_dims = 2;
+    matrix.shape[0] = rows, matrix.shape[1] = columns;
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes && n == 4; i++) {
+        if (strcmp(type, krait_dtype_name(dtypes[i])) != 0) continue;
+        matrix.dtype = dtypes[i];
+        if (tensor->dtype != KRAIT_DTYPE_U8 || tensor->n_dims != 1 || rows == 0 || columns == 0
+            || !kr_tensor_bytes(&matrix, &bytes) || bytes != found)
+            break;
+        *tensor = matrix;
+        return KRAIT_OK;
+    }
+    return kr_fail(error, KRAIT_ERROR_FORMAT,
+                   "%s: %s: %.200s: expected q8 or q4 with the rows and columns of a matrix of %s, found \"%.*s\"", s->file->name,
+                   metadata_key, tensor->name, kr_tensor_describe(tensor, text, sizeof text),
+                   value->length < 40 ? (int)value->length : 40, value->string);
+}
+
 krait_status kr_safetensors_read(kr_safetensors *result, kr_arena *arena, const kr_file *file, krait_error *error)
 {
     *result = (kr_safetensors){ 0 };
@@ -189,7 +218,9 @@ krait_status kr_safetensors_read(kr_safetensors *result, kr_arena *arena, const 
     if (!all.tensors) return kr_fail_memory(error, "a list of tensors", header->length * sizeof *all.tensors);
     for (const kr_json *entry = header->first; entry; entry = entry->next) {
         if (entry == all.metadata) continue;
-        status = read_entry(&s, arena, entry, &all.tensors[all.n_tensors++], error);
+        kr_tensor *tensor = &all.tensors[all.n_tensors++];
+        status = read_entry(&s, arena, entry, tensor, error);
+        if (!status) status = read_packed(&s, tensor, all.metadata, error);
         if (status) return status;
     }
     qsort(all.tensors, all.n_tensors, sizeof *all.tensors, compare_places);
@@ -203,27 +234,40 @@ krait_status kr_safetensors_read(kr_safetensors *result, kr_arena *arena, const 
 static void put_header(kr_json_writer *w, const kr_tensor *tensors, size_t n_tensors, const char *const (*metadata)[2],
                        size_t n_metadata)
 {
+    bool has_packed = false;
+    for (size_t i = 0; i < n_tensors; i++) has_packed = has_packed || kr_tensor_is_packed(&tensors[i]);
     kr_json_open(w, '{');
-    if (n_metadata > 0) {
+    if (n_metadata > 0 || has_packed) {
         kr_json_key(w, metadata_key);
         kr_json_open(w, '{');
         for (size_t i = 0; i < n_metadata; i++) {
             kr_json_key(w, metadata[i][0]);
             kr_json_put_text(w, metadata[i][1]);
         }
+        for (size_t i = 0; i < n_tensors; i++) {
+            const kr_tensor *t = &tensors[i];
+            char value[64];
+            if (!kr_tensor_is_packed(t)) continue;
+            snprintf(value, sizeof value, "%s [%llu, %llu]", krait_dtype_name(t->dtype), (unsigned long long)t->shape[0],
+                     (unsigned long long)t->shape[1]);
+            kr_json_key(w, t->name);
+            kr_json_put_text(w, value);
+        }
         kr_json_close(w, '}');
     }
     int64_t at = 0;
     for (size_t i = 0; i < n_tensors; i++) {
         const kr_tensor *t = &tensors[i];
-        assert(kr_tensor_is_contiguous(t));
+        const bool packed = kr_tensor_is_packed(t);
+        assert(packed || kr_tensor_is_contiguous(t));
         kr_json_key(w, t->name);
         kr_json_open(w, '{');
         kr_json_key(w, "dtype");
-        kr_json_put_text(w, krait_dtype_name(t->dtype));
+        kr_json_put_text(w, krait_dtype_name(packed ? KRAIT_DTYPE_U8 : t->dtype));
         kr_json_key(w, "shape");
         kr_json_open(w, '[');
-        for (int d = 0; d < t->n_dims; d++) kr_json_put_integer(w, (int64_t)t->shape[d]);
+        if (packed) kr_json_put_integer(w, (int64_t)tensor_bytes(t));
+        for (int d = 0; d < t->n_dims && !packed; d++) kr_json_put_integer(w, (int64_t)t->shape[d]);
         kr_json_close(w, ']');
         kr_json_key(w, "data_offsets");
         kr_json_open(w, '[');

@@ -88,9 +88,11 @@ typedef struct loading {
 } loading;
 
 /* What a parameter is held in. Grouped types fill rows up: where that makes them larger, bfloat16. */
-static krait_weight_type type_of(const loading *l, const kr_parameter *parameter)
+static krait_weight_type type_of(const loading *l, const kr_parameter *parameter, const kr_tensor *tensor)
 {
     if (!(parameter->flags & KR_MATRIX)) return KRAIT_WEIGHT_F32;
+    if (l->type == KRAIT_WEIGHT_AUTO)
+        return tensor && kr_tensor_is_packed(tensor) ? kr_tensor_packed_type(tensor) : KRAIT_WEIGHT_F32;
     krait_weight_type type = l->type == KRAIT_WEIGHT_Q4 && parameter->flags & KR_AT_LEAST_Q8 ? KRAIT_WEIGHT_Q8 : l->type;
     size_t rows = kr_dim_size(parameter->shape[0], &l->model->config),
            columns = kr_dim_size(parameter->shape[1], &l->model->config);
@@ -105,6 +107,7 @@ static bool usable_in_place(const kr_parameter *parameter, krait_weight_type typ
     static const krait_dtype stored[] = {
         [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32, [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16, [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16
     };
+    if (kr_tensor_is_packed(tensor)) return type == kr_tensor_packed_type(tensor) && (uintptr_t)tensor->data % KR_ALIGNMENT == 0;
     return (parameter->flags & KR_MATRIX) && !kr_is_grouped(type) && tensor->dtype == stored[type]
            && kr_tensor_is_contiguous(tensor) && (uintptr_t)tensor->data % kr_dtype_size(tensor->dtype) == 0;
 }
@@ -122,9 +125,9 @@ static krait_status add_sizes(void *context, const kr_parameter_place *place, kr
     (void)error;
     loading *l = context;
     const kr_parameter *parameter = place->parameter;
-    const krait_weight_type type = type_of(l, parameter);
-    size_t count = kr_parameter_count(parameter, &l->model->config), bytes = held_bytes(l, parameter, type);
     const kr_tensor *tensor = l->model->checkpoint ? kr_weights_stored(l->model->checkpoint, place) : NULL;
+    const krait_weight_type type = type_of(l, parameter, tensor);
+    size_t count = kr_parameter_count(parameter, &l->model->config), bytes = held_bytes(l, parameter, type);
     l->total += count;
     l->model->bytes += bytes;
     if (tensor && usable_in_place(parameter, type, tensor)) return KRAIT_OK;
@@ -175,12 +178,11 @@ static void pack_share(void *context, int thread, int n_threads)
 }
 
 /* Gives a parameter its room in the model's own memory, float32 values from `values`, and its field in the model. */
-static void hold(loading *l, const kr_parameter_place *place, void (*values)(float *out, size_t count, void *context),
-                 void *context)
+static void hold(loading *l, const kr_parameter_place *place, krait_weight_type type,
+                 void (*values)(float *out, size_t count, void *context), void *context)
 {
     const kr_parameter *parameter = place->parameter;
     const krait_config *config = &l->model->config;
-    const krait_weight_type type = type_of(l, parameter);
     size_t count = kr_parameter_count(parameter, config), rows = kr_dim_size(parameter->shape[0], config);
     void *data = l->model->owned + l->used;
     bool as_stored = parameter->form == KR_AS_STORED && type == KRAIT_WEIGHT_F32;
@@ -228,12 +230,12 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
     loading *l = context;
     krait_model *model = l->model;
     const kr_tensor *tensor = kr_weights_stored(model->checkpoint, place);
-    const krait_weight_type type = type_of(l, place->parameter);
+    const krait_weight_type type = type_of(l, place->parameter, tensor);
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
     if (usable_in_place(place->parameter, type, tensor))
         set_field(place, &model->config, type, tensor->data);
     else
-        hold(l, place, convert, &(stored){ tensor, l->threads });
+        hold(l, place, type, convert, &(stored){ tensor, l->threads });
     l->done += kr_parameter_count(place->parameter, &model->config);
     if (progress && progress->report && !progress->report(progress->user, "loading", l->done, l->total))
         return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: loading was interrupted", krait_checkpoint_path(model->checkpoint));
@@ -245,7 +247,7 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
                          krait_error *error)
 {
     krait_model *model = l->model;
-    l->type = l->options ? l->options->type : KRAIT_WEIGHT_F32;
+    l->type = l->options ? l->options->type : KRAIT_WEIGHT_AUTO;
     l->threads = l->options && l->options->threads > 0 ? l->options->threads : kr_threads_available();
     if ((unsigned)l->type > KRAIT_WEIGHT_Q4)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "load options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
@@ -304,7 +306,7 @@ static krait_status draw_place(void *context, const kr_parameter_place *place, k
     (void)error;
     random_loading *r = context;
     r->parameter = place->parameter;
-    hold(&r->common, place, draw, r);
+    hold(&r->common, place, type_of(&r->common, place->parameter, NULL), draw, r);
     return KRAIT_OK;
 }
 

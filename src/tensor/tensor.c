@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "tensor/blocks.h"
+#include "tensor/packed.h"
 
 /* Every format we read stores little-endian numbers, and mapped weights are used in place. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "krait needs a little-endian machine");
@@ -13,18 +14,32 @@ static const struct {
     const char *name;
     size_t size, block; /* bytes of a block, and the elements in it */
 } dtypes[] = {
-    [KRAIT_DTYPE_F32] = { "F32", 4, 1 },       [KRAIT_DTYPE_F16] = { "F16", 2, 1 },
-    [KRAIT_DTYPE_BF16] = { "BF16", 2, 1 },     [KRAIT_DTYPE_F64] = { "F64", 8, 1 },
-    [KRAIT_DTYPE_I8] = { "I8", 1, 1 },         [KRAIT_DTYPE_I16] = { "I16", 2, 1 },
-    [KRAIT_DTYPE_I32] = { "I32", 4, 1 },       [KRAIT_DTYPE_I64] = { "I64", 8, 1 },
-    [KRAIT_DTYPE_U8] = { "U8", 1, 1 },         [KRAIT_DTYPE_U16] = { "U16", 2, 1 },
-    [KRAIT_DTYPE_U32] = { "U32", 4, 1 },       [KRAIT_DTYPE_U64] = { "U64", 8, 1 },
-    [KRAIT_DTYPE_BOOL] = { "BOOL", 1, 1 },     [KRAIT_DTYPE_Q8_0] = { "Q8_0", 34, 32 },
-    [KRAIT_DTYPE_Q4_0] = { "Q4_0", 18, 32 },   [KRAIT_DTYPE_Q4_1] = { "Q4_1", 20, 32 },
-    [KRAIT_DTYPE_Q5_0] = { "Q5_0", 22, 32 },   [KRAIT_DTYPE_Q5_1] = { "Q5_1", 24, 32 },
-    [KRAIT_DTYPE_Q2_K] = { "Q2_K", 84, 256 },  [KRAIT_DTYPE_Q3_K] = { "Q3_K", 110, 256 },
-    [KRAIT_DTYPE_Q4_K] = { "Q4_K", 144, 256 }, [KRAIT_DTYPE_Q5_K] = { "Q5_K", 176, 256 },
-    [KRAIT_DTYPE_Q6_K] = { "Q6_K", 210, 256 }, [KRAIT_DTYPE_IQ4_NL] = { "IQ4_NL", 18, 32 },
+    [KRAIT_DTYPE_F32] = { "F32", 4, 1 },
+    [KRAIT_DTYPE_F16] = { "F16", 2, 1 },
+    [KRAIT_DTYPE_BF16] = { "BF16", 2, 1 },
+    [KRAIT_DTYPE_F64] = { "F64", 8, 1 },
+    [KRAIT_DTYPE_I8] = { "I8", 1, 1 },
+    [KRAIT_DTYPE_I16] = { "I16", 2, 1 },
+    [KRAIT_DTYPE_I32] = { "I32", 4, 1 },
+    [KRAIT_DTYPE_I64] = { "I64", 8, 1 },
+    [KRAIT_DTYPE_U8] = { "U8", 1, 1 },
+    [KRAIT_DTYPE_U16] = { "U16", 2, 1 },
+    [KRAIT_DTYPE_U32] = { "U32", 4, 1 },
+    [KRAIT_DTYPE_U64] = { "U64", 8, 1 },
+    [KRAIT_DTYPE_BOOL] = { "BOOL", 1, 1 },
+    [KRAIT_DTYPE_Q8_0] = { "Q8_0", 34, 32 },
+    [KRAIT_DTYPE_Q4_0] = { "Q4_0", 18, 32 },
+    [KRAIT_DTYPE_Q4_1] = { "Q4_1", 20, 32 },
+    [KRAIT_DTYPE_Q5_0] = { "Q5_0", 22, 32 },
+    [KRAIT_DTYPE_Q5_1] = { "Q5_1", 24, 32 },
+    [KRAIT_DTYPE_Q2_K] = { "Q2_K", 84, 256 },
+    [KRAIT_DTYPE_Q3_K] = { "Q3_K", 110, 256 },
+    [KRAIT_DTYPE_Q4_K] = { "Q4_K", 144, 256 },
+    [KRAIT_DTYPE_Q5_K] = { "Q5_K", 176, 256 },
+    [KRAIT_DTYPE_Q6_K] = { "Q6_K", 210, 256 },
+    [KRAIT_DTYPE_IQ4_NL] = { "IQ4_NL", 18, 32 },
+    [KRAIT_DTYPE_PACKED_Q8] = { "q8", KR_Q8_BLOCK_BYTES, KR_GROUP_ROWS *KR_BLOCK_COLUMNS },
+    [KRAIT_DTYPE_PACKED_Q4] = { "q4", KR_Q4_BLOCK_BYTES, KR_GROUP_ROWS *KR_BLOCK_COLUMNS },
 };
 enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
 
@@ -58,6 +73,7 @@ void kr_tensor_set_contiguous(kr_tensor *tensor)
 
 bool kr_tensor_is_contiguous(const kr_tensor *tensor)
 {
+    if (kr_tensor_is_packed(tensor)) return false;
     uint64_t stride = 1;
     for (int i = 0; i < tensor->n_dims; i++)
         if (tensor->shape[i] == 0) return true;
@@ -87,6 +103,10 @@ bool kr_tensor_bytes(const kr_tensor *tensor, size_t *bytes)
 {
     size_t count;
     if (!kr_tensor_count(tensor, &count)) return false;
+    if (kr_tensor_is_packed(tensor)) { /* rows and columns are filled up */
+        size_t groups = (tensor->shape[0] - 1) / KR_GROUP_ROWS + 1, blocks = (tensor->shape[1] - 1) / KR_BLOCK_COLUMNS + 1;
+        return kr_mul(count ? groups : 0, blocks, &count) && kr_mul(count, kr_dtype_size(tensor->dtype), bytes);
+    }
     return kr_mul(count / kr_dtype_block(tensor->dtype), kr_dtype_size(tensor->dtype), bytes);
 }
 
@@ -189,6 +209,11 @@ void kr_tensor_to_float32(float *out, const kr_tensor *tensor)
 {
     size_t count, size = kr_dtype_size(tensor->dtype);
     if (!kr_tensor_count(tensor, &count) || count == 0) return;
+    if (kr_tensor_is_packed(tensor)) {
+        for (size_t row = 0; row < tensor->shape[0]; row++)
+            kr_unpack_row(out + row * tensor->shape[1], kr_tensor_packed_type(tensor), tensor->data, tensor->shape[1], row);
+        return;
+    }
     if (kr_tensor_is_contiguous(tensor)) {
         kr_to_float32(out, tensor->dtype, tensor->data, count);
         return;
