@@ -172,7 +172,12 @@ static krait_status read_packed(const section *s, kr_tensor *tensor, const kr_js
     unsigned long long rows = 0, columns = 0;
     char type[4], rest[2], text[96];
     size_t bytes, found = tensor->shape[0];
-    int n = value->length < sizeof text ? sscanf(value->string, "%3[q0-9] [%llu, %llu%1[]]", type, &rows, &columns, rest) : 0;
+    if (value->length < sizeof text) {
+        memcpy(text, value->string, value->length); /* which has no end of its own */
+        text[value->length] = '\0';
+    } else
+        text[0] = '\0';
+    int n = sscanf(text, "%3[q0-9] [%llu, %llu%1[]]", type, &rows, &columns, rest);
     matrix.n_dims = 2;
     matrix.shape[0] = rows, matrix.shape[1] = columns;
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes && n == 4; i++) {
