@@ -292,9 +292,10 @@ static void names_what_it_refuses(void **state)
     REFUSES(model = "llama", KRAIT_ERROR_UNSUPPORTED,
             "tokenizer.ggml.model: expected \"gpt2\" (byte-level BPE), found \"llama\"");
     REFUSES(model = NULL, KRAIT_ERROR_UNSUPPORTED, "tokenizer.ggml.model: expected \"gpt2\" (byte-level BPE), found nothing");
-    REFUSES(pre = "llama-bpe", KRAIT_ERROR_UNSUPPORTED,
-            "tokenizer.ggml.pre: expected gpt-2, olmo, mpt, gpt-neox, falcon or default, as that is how text is cut, found "
-            "\"llama-bpe\"");
+    REFUSES(
+        pre = "tekken", KRAIT_ERROR_UNSUPPORTED,
+        "tokenizer.ggml.pre: expected a name of how to cut text that we know (gpt-2, olmo, falcon, starcoder, llama-bpe, dbrx, "
+        "qwen2, gpt-4o, default), found \"tekken\"");
     REFUSES(n_types = 2, KRAIT_ERROR_FORMAT,
             "tokenizer.ggml.token_type: expected an array of 3 integers, found an array of 2 i32");
     REFUSES(type = 6, KRAIT_ERROR_FORMAT,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "formats/gguf_cutting.h"
 
 static const char model_key[] = "tokenizer.ggml.model", pre_key[] = "tokenizer.ggml.pre", tokens_key[] = "tokenizer.ggml.tokens",
                   types_key[] = "tokenizer.ggml.token_type", merges_key[] = "tokenizer.ggml.merges";
@@ -25,60 +26,20 @@ bool kr_gguf_has_tokenizer(const kr_gguf *gguf) { return kr_gguf_find(gguf, toke
 
 /* ---- cutting ----------------------------------------------------------------------------------------------------- */
 
-#define PATTERN(text)                                                                                      \
-    {                                                                                                      \
-        .type = KR_PRETOKENIZER_SPLIT, .pattern = { text, sizeof text - 1 }, .behavior = KR_SPLIT_ISOLATED \
-    }
-#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
-enum { STEPS_MAX = 5 };
-
-static const struct cutting {
-    const char *names[4];
-    bool nfc;
-    kr_pretokenizer steps[STEPS_MAX];
-    size_t n_steps;
-} cuttings[] = {
-    { { "gpt-2" }, false, { { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true } }, 1 },
-    { { "olmo", "mpt", "gpt-neox" }, true, { { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true } }, 1 },
-    { { "falcon" },
-      false,
-      { { .type = KR_PRETOKENIZER_PUNCTUATION, .behavior = KR_SPLIT_CONTIGUOUS },
-        { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true },
-        { .type = KR_PRETOKENIZER_DIGITS, .behavior = KR_SPLIT_CONTIGUOUS },
-        PATTERN("[0-9][0-9][0-9]") },
-      4 },
-    { { "default" },
-      false,
-      { PATTERN("[\\p{P}$+<=>^~|]+"),
-        PATTERN(GPT2_PATTERN),
-        PATTERN("\\p{N}+"),
-        PATTERN("[0-9][0-9][0-9]"),
-        { .type = KR_PRETOKENIZER_BYTE_LEVEL } },
-      5 },
-};
-enum { N_CUTTINGS = sizeof cuttings / sizeof *cuttings };
-
-static const struct cutting *find_cutting(const char *name, size_t length)
-{
-    for (size_t i = 0; i < N_CUTTINGS; i++)
-        for (size_t j = 0; j < 4 && cuttings[i].names[j]; j++)
-            if (strlen(cuttings[i].names[j]) == length && memcmp(cuttings[i].names[j], name, length) == 0) return &cuttings[i];
-    return NULL;
-}
-
 static krait_status read_cutting(const reader *r)
 {
     const char *name = "default";
     size_t length = strlen(name);
     const kr_gguf_value *value = kr_gguf_find(r->gguf, pre_key);
     if (value && !kr_gguf_string(value, &name, &length)) return wrong(r, KRAIT_ERROR_FORMAT, pre_key, "a string");
-    const struct cutting *cutting = find_cutting(name, length);
+    const kr_gguf_cutting *cutting = kr_gguf_cutting_named(name, length);
     if (!cutting)
         return wrong(r, KRAIT_ERROR_UNSUPPORTED, pre_key,
-                     "gpt-2, olmo, mpt, gpt-neox, falcon or default, as that is how text is cut");
+                     "a name of how to cut text that we know (gpt-2, olmo, falcon, starcoder, llama-bpe, dbrx, qwen2, gpt-4o, "
+                     "default)");
     memcpy(r->result->pretokenizers, cutting->steps, sizeof cutting->steps);
     r->result->n_pretokenizers = cutting->n_steps;
+    r->result->ignore_merges = cutting->ignore_merges;
     if (cutting->nfc) r->result->normalizers[r->result->n_normalizers++] = KR_NORMALIZER_NFC;
     return KRAIT_OK;
 }

@@ -5,13 +5,8 @@
 #include "formats/gguf.h"
 #include "formats/tokenizer_json.h"
 
-/* Only byte-level BPE (tokenizer.ggml.model "gpt2"). How text is cut is known by the name in tokenizer.ggml.pre:
- *
- *     gpt-2                    GPT-2's pattern
- *     olmo, mpt, gpt-neox      the same after NFC, as the state-spaces models have it. llama.cpp, which these names come from, does not
- *                              normalise: text that is not NFC has other ids there
- *     falcon                   Falcon's: punctuation, GPT-2's pattern, numbers in threes
- *     default, or none         what llama.cpp takes then: much the same, without the backquote
+/* Only byte-level BPE (tokenizer.ggml.model "gpt2"). How text is cut is known by the name in tokenizer.ggml.pre (gguf_cutting.h), "default"
+ * where there is none.
  *
  * KRAIT_ERROR_UNSUPPORTED names another. Control and unknown tokens are special added tokens, user-defined ones are added tokens, unused
  * ones are left out. Texts are in the file, arrays in `arena`. */

@@ -4,74 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- how text is cut --------------------------------------------------------------------------------------------- */
-
-#define WORD_PATTERN(numbers)                                                                                                  \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+" \
-    "(?!\\S)|\\s+"
-
-static const struct cutting {
-    const char *name;
-    enum { AS_IT_IS, NFC, EITHER } normal; /* llama.cpp normalises nothing; the names of models whose text is NFC stand for it */
-    bool ignore_merges;
-    size_t n_steps;
-    kr_pretokenizer steps[4];
-} cuttings[] = {
-    { "gpt-2", AS_IT_IS, false, 1, { { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true } } },
-    { "olmo", NFC, false, 1, { { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true } } },
-    { "starcoder",
-      AS_IT_IS,
-      false,
-      2,
-      { { .type = KR_PRETOKENIZER_DIGITS, .behavior = KR_SPLIT_ISOLATED },
-        { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true } } },
-    { "falcon",
-      AS_IT_IS,
-      false,
-      4,
-      { { .type = KR_PRETOKENIZER_PUNCTUATION, .behavior = KR_SPLIT_CONTIGUOUS },
-        { .type = KR_PRETOKENIZER_BYTE_LEVEL, .use_regex = true },
-        { .type = KR_PRETOKENIZER_DIGITS, .behavior = KR_SPLIT_CONTIGUOUS },
-        { .type = KR_PRETOKENIZER_SPLIT, .pattern = { "[0-9][0-9][0-9]", 15 }, .behavior = KR_SPLIT_ISOLATED } } },
-    { "llama-bpe",
-      AS_IT_IS,
-      true,
-      2,
-      { { .type = KR_PRETOKENIZER_SPLIT,
-          .pattern = { WORD_PATTERN("\\p{N}{1,3}"), sizeof WORD_PATTERN("\\p{N}{1,3}") - 1 },
-          .behavior = KR_SPLIT_ISOLATED },
-        { .type = KR_PRETOKENIZER_BYTE_LEVEL } } },
-    { "qwen2",
-      EITHER,
-      false,
-      2,
-      { { .type = KR_PRETOKENIZER_SPLIT,
-          .pattern = { WORD_PATTERN("\\p{N}"), sizeof WORD_PATTERN("\\p{N}") - 1 },
-          .behavior = KR_SPLIT_ISOLATED },
-        { .type = KR_PRETOKENIZER_BYTE_LEVEL } } },
-};
-
-static bool same_step(const kr_pretokenizer *a, const kr_pretokenizer *b)
-{
-    if (a->type != b->type || a->literal != b->literal || a->invert != b->invert) return false;
-    if (a->type == KR_PRETOKENIZER_BYTE_LEVEL) return a->add_prefix_space == b->add_prefix_space && a->use_regex == b->use_regex;
-    if (a->behavior != b->behavior) return false;
-    return a->type != KR_PRETOKENIZER_SPLIT
-           || (a->pattern.length == b->pattern.length && memcmp(a->pattern.text, b->pattern.text, a->pattern.length) == 0);
-}
-
-static const char *name_of_cutting(const kr_tokenizer_json *t)
-{
-    bool nfc = t->n_normalizers == 1 && t->normalizers[0] == KR_NORMALIZER_NFC;
-    for (size_t i = 0; i < sizeof cuttings / sizeof *cuttings; i++) {
-        const struct cutting *c = &cuttings[i];
-        bool same = t->n_pretokenizers == c->n_steps && t->ignore_merges == c->ignore_merges && (nfc || t->n_normalizers == 0)
-                    && (c->normal == EITHER || (c->normal == NFC) == nfc);
-        for (size_t j = 0; j < c->n_steps && same; j++) same = same_step(&t->pretokenizers[j], &c->steps[j]);
-        if (same) return c->name;
-    }
-    return NULL;
-}
+#include "formats/gguf_cutting.h"
 
 /* ---- tokens ------------------------------------------------------------------------------------------------------ */
 
@@ -207,7 +140,7 @@ krait_status kr_gguf_put_tokenizer(kr_gguf_writer *writer, const kr_tokenizer_js
         *reason = "two of its tokens have the same text";
     }
     if (fits) {
-        *cutting = name_of_cutting(tokenizer);
+        *cutting = kr_gguf_cutting_name(tokenizer);
         kr_gguf_put_text(writer, "tokenizer.ggml.model", "gpt2");
         kr_gguf_put_text(writer, "tokenizer.ggml.pre", *cutting ? *cutting : "default");
         put_tokens(writer, tokens, (int32_t *)(void *)sorted, n_tokens);
