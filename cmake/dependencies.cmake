@@ -1,4 +1,4 @@
-# Finds what docs/DEPENDENCIES.md lists, and says what was taken. Sets KRAIT_USE_{GEMM,TEXT,OPENMP,EDIT}; the target
+# Finds what docs/DEPENDENCIES.md lists, and says what was taken. Sets KRAIT_USE_{GEMM,TEXT,OPENMP,HUB,EDIT}; the target
 # krait_dependencies compiles and links a build, KRAIT_LINK is what the installed static library needs.
 
 # krait_decide(TEXT "<what>" "<Debian packages>" <found>...): KRAIT_USE_TEXT from KRAIT_TEXT and what was found.
@@ -89,6 +89,21 @@ krait_decide(TEXT "PCRE2 and utf8proc" "libpcre2-dev, libutf8proc-dev" "${PCRE2_
 if(KRAIT_USE_TEXT)
   krait_use_library(pcre2-8 ${PCRE2_INCLUDE_DIR} ${PCRE2_LIBRARY})
   krait_use_library(utf8proc ${UTF8PROC_INCLUDE_DIR} ${UTF8PROC_LIBRARY})
+endif()
+
+# ---- the hub
+if(NOT KRAIT_HUB STREQUAL "OFF")
+  find_path(CURL_INCLUDE_DIR curl/curl.h)
+  find_library(CURL_LIBRARY curl)
+  find_path(CRYPTO_INCLUDE_DIR openssl/evp.h)
+  find_library(CRYPTO_LIBRARY crypto)
+  mark_as_advanced(CURL_INCLUDE_DIR CURL_LIBRARY CRYPTO_INCLUDE_DIR CRYPTO_LIBRARY)
+endif()
+krait_decide(HUB "libcurl and libcrypto" "libcurl4-openssl-dev, libssl-dev" "${CURL_INCLUDE_DIR}" "${CURL_LIBRARY}"
+             "${CRYPTO_INCLUDE_DIR}" "${CRYPTO_LIBRARY}")
+if(KRAIT_USE_HUB)
+  krait_use_library(curl ${CURL_INCLUDE_DIR} ${CURL_LIBRARY})
+  krait_use_library(crypto ${CRYPTO_INCLUDE_DIR} ${CRYPTO_LIBRARY})
 endif()
 
 # ---- line editing, of the program only

@@ -4,7 +4,7 @@
 set -u
 
 # name:floor; the same table as in docs/ARCHITECTURE.md
-floors="base:0 tensor:1 ops:2 cpu:3 cuda:3 formats:3 model:4 text:4 generate:5 train:5 eval:5 cli:6 server:6"
+floors="base:0 tensor:1 ops:2 cpu:3 cuda:3 formats:3 hub:3 model:4 text:4 generate:5 train:5 eval:5 cli:6 server:6"
 # What the top floor may use besides the public header.
 cli_may="base/json.h base/memory.h"
 
@@ -51,7 +51,7 @@ check() {
 
 self_test() {
     local planted
-    mkdir -p "$scratch"/src/{base,tensor,ops,cpu,formats,model,cli,attic}
+    mkdir -p "$scratch"/src/{base,tensor,ops,cpu,formats,hub,model,cli,attic}
     # "file include verdict"
     while read -r file target verdict; do
         rm -f "$scratch"/src/*/*
@@ -70,6 +70,7 @@ ops/a.h krait/krait.h allowed
 cpu/a.c formats/checkpoint.h refused
 cpu/a.c ops/ops.h allowed
 formats/a.c cpu/device.h refused
+hub/a.c formats/checkpoint.h refused
 model/a.c cpu/device.h allowed
 model/a.c cli/cli.h refused
 model/a.c attic/x.h refused

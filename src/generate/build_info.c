@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "cpu/device.h"
+#include "hub/hub_info.h"
 #include "text/text.h"
 
 #define TEXT(x)  TEXT_(x)
@@ -18,7 +19,7 @@ const char *krait_build_info(void)
 #else
     const char *threads = "one thread";
 #endif
-    snprintf(info, sizeof info, "%s; gemm %s; %s; text %s", krait_isa_name(kr_isa_best()), kr_gemm_name(), threads,
-             kr_text_info());
+    snprintf(info, sizeof info, "%s; gemm %s; %s; text %s; hub %s", krait_isa_name(kr_isa_best()), kr_gemm_name(), threads,
+             kr_text_info(), kr_hub_info());
     return info;
 }
