@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench pull list rm help version" -- "$word")
         return
     fi
     case $command in
@@ -36,8 +36,17 @@ _krait() {
         options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json
             -h --help"
         ;;
+    pull)
+        options="--json -h --help"
+        ;;
+    list)
+        options="--json -h --help"
+        ;;
+    rm)
+        options="-h --help"
+        ;;
     help)
-        options="run inspect tokenize logits perplexity quantize bench"
+        options="run inspect tokenize logits perplexity quantize bench pull list rm"
         ;;
     *) return ;;
     esac
@@ -57,6 +66,10 @@ _krait() {
         [[ $command == tokenize && $previous == --decode ]] || return
         ;;
     esac
+    if [[ $command =~ ^(rm|pull)$ && $word != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(krait list 2>/dev/null | cut -d ' ' -f 1)" -- "$word")
+        return
+    fi
     if [[ ($command == inspect || $command == quantize) && $word != -* ]]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")

@@ -11,6 +11,9 @@ _krait() {
         'perplexity:measure how well a model predicts a text'
         'quantize:write weights in another type, as a GGUF file'
         'bench:measure speed beside the bound of the machine'
+        'pull:download a model from the Hugging Face hub'
+        'list:list the models that are downloaded'
+        'rm:remove a downloaded model'
         'help:explain a command'
         'version:print the version'
     )
@@ -144,6 +147,22 @@ _krait() {
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '--json[one JSON object]' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    pull)
+        _arguments \
+            '--json[one JSON object]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':model:($(krait list 2>/dev/null | cut -d " " -f 1))'
+        ;;
+    list)
+        _arguments \
+            '--json[one JSON list]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    rm)
+        _arguments \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':model:($(krait list 2>/dev/null | cut -d " " -f 1))'
         ;;
     help) _describe command commands ;;
     esac

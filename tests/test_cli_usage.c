@@ -9,7 +9,8 @@
 
 #ifdef KRAIT_CLI
 
-static const char *const commands[] = { "run", "inspect", "tokenize", "logits", "perplexity", "quantize", "bench" };
+static const char *const commands[] = { "run",      "inspect", "tokenize", "logits", "perplexity",
+                                        "quantize", "bench",   "pull",     "list",   "rm" };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void help_explains_every_command(void **state)
@@ -135,6 +136,11 @@ static void usage_errors_say_what_was_expected(void **state)
         { { "bench", "--shape", "7b" }, "--shape 7b: expected one of 130m|" },
         { { "bench", "--long", "8,4" }, "expected ascending positions, found 4 behind 8" },
         { { "bench", "--batch", "0" }, "--batch 0: expected" },
+        { { "pull" }, "expected OWNER/NAME[@REVISION]" },
+        { { "pull", "tiny" }, "tiny: expected OWNER/NAME[@REVISION][:FILE]" },
+        { { "list", "tiny" }, "unexpected argument tiny" },
+        { { "rm" }, "expected OWNER/NAME[@REVISION]" },
+        { { "rm", "../x" }, "../x: expected OWNER/NAME[@REVISION]" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cli_result result = cli_list(NULL, 0, cases[i].arguments);

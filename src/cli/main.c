@@ -8,7 +8,8 @@
 
 static const kr_command *const commands[] = { &kr_command_run,    &kr_command_inspect,    &kr_command_tokenize,
                                               &kr_command_logits, &kr_command_perplexity, &kr_command_quantize,
-                                              &kr_command_bench };
+                                              &kr_command_bench,  &kr_command_pull,       &kr_command_list,
+                                              &kr_command_rm };
 
 /* What failures outside of any subcommand are reported as. */
 static const kr_command help_command = { .name = "help" };
@@ -36,7 +37,8 @@ static void put_help(FILE *out)
           "  version      the version, and what this build was made of\n\n"
           "Start here\n"
           "  krait run -p 'It was a dark and stormy night, and the'     # a small model is inside\n"
-          "  krait run -m path/to/mamba-130m-hf -p 'Hello' --stats     # or bring a checkpoint\n\n"
+          "  krait run -m path/to/mamba-130m-hf -p 'Hello' --stats     # or bring a checkpoint\n"
+          "  krait run -m state-spaces/mamba-130m-hf -p 'Hello'        # or have it downloaded\n\n"
           "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong command line, 130 Ctrl-C.\n"
           "Manual: man krait, man krait-run, ...\n",
           out);

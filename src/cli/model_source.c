@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 
 #include "base/memory.h"
+#include "cli/cli.h"
 #include "cli/default_model.h"
+#include "krait/hub.h"
 
 static bool is_folder(const char *path)
 {
@@ -13,12 +15,39 @@ static bool is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+krait_status kr_model_pull(char **path, const char *name, krait_error *error)
+{
+    kr_progress progress;
+    kr_progress_begin(&progress, &kr_command_pull, KR_PROGRESS_BYTES);
+    krait_hub_options options = { .progress = kr_progress_callback(&progress) };
+    krait_status status = krait_hub_pull(path, name, &options, error);
+    kr_progress_end(&progress);
+    return status;
+}
+
+krait_status kr_model_find(char **path, const char *model, krait_error *error)
+{
+    struct stat info;
+    *path = NULL;
+    if (lstat(model, &info) == 0 || !krait_hub_is_name(model)) return KRAIT_OK;
+    krait_status status = krait_hub_find(path, model, NULL, error);
+    if (status || *path) return status;
+    status = kr_model_pull(path, model, error);
+    if (!status || status == KRAIT_ERROR_INTERRUPTED || status == KRAIT_ERROR_MEMORY) return status;
+    char message[sizeof error->message];
+    snprintf(message, sizeof message, "%s", error->message);
+    return kr_fail(error, status, "no file or folder %s here, and as a model of the hub: %s", model, message);
+}
+
 krait_status kr_model_source_open_checkpoint(kr_model_source *source, const kr_model_choice *choice, krait_error *error)
 {
     memset(source, 0, sizeof *source);
     if (choice->model) {
         source->name = choice->model;
-        return krait_checkpoint_open(&source->checkpoint, choice->model, error);
+        krait_status status = kr_model_find(&source->path, choice->model, error);
+        if (!status) status = krait_checkpoint_open(&source->checkpoint, source->path ? source->path : choice->model, error);
+        if (status) kr_model_source_close(source);
+        return status;
     }
     const krait_blob *files;
     size_t n = kr_default_model(&files);
@@ -48,7 +77,7 @@ krait_status kr_model_source_open_tokenizer(kr_model_source *source, const kr_mo
     if (found)
         status = krait_tokenizer_create(&source->tokenizer, source->checkpoint, error);
     else if (choice->model)
-        status = open_beside(source, choice->model, &found, error);
+        status = open_beside(source, source->path ? source->path : choice->model, &found, error);
     if (!found)
         snprintf(source->no_tokenizer, sizeof source->no_tokenizer,
                  "%s has no tokenizer.json: give one with --tokenizer FILE, or give numbers instead of text", source->name);
@@ -94,6 +123,7 @@ void kr_model_source_close(kr_model_source *source)
     krait_model_free(source->model);
     krait_checkpoint_free(source->checkpoint);
     krait_tokenizer_free(source->tokenizer);
+    krait_free(source->path);
     memset(source, 0, sizeof *source);
 }
 

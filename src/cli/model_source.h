@@ -7,7 +7,8 @@
 #include "krait/krait.h"
 
 typedef struct kr_model_source {
-    const char *name; /* the path as given, or "the built-in model" */
+    const char *name; /* as given, or "the built-in model" */
+    char *path;       /* where it is in the hub's cache; NULL when `name` was a path, or none was given */
     krait_checkpoint *checkpoint;
     krait_model *model;
     krait_session *session;
@@ -23,10 +24,10 @@ typedef struct kr_model_choice {
 } kr_model_choice;
 
 /* The rows for it in a table of options; `type` is the struct that has a kr_model_choice called `choice`. */
-#define KR_OPTION_MODEL(type)                                                            \
-    {                                                                                    \
-        KR_OPTION_FILE, 'm', "model", "MODEL", offsetof(type, choice.model), 0, 0, NULL, \
-            "Checkpoint: a folder or one weights file; without it, the built-in model"   \
+#define KR_OPTION_MODEL(type)                                                                    \
+    {                                                                                            \
+        KR_OPTION_FILE, 'm', "model", "MODEL", offsetof(type, choice.model), 0, 0, NULL,         \
+            "A folder, a weights file, or OWNER/NAME on the hub; without it, the built-in model" \
     }
 #define KR_OPTION_TOKENIZER(type)                                                             \
     {                                                                                         \
@@ -53,6 +54,12 @@ typedef struct kr_model_choice {
         KR_OPTION_COUNT, 0, "chunk", "N", offsetof(type, choice.chunk), 1, 1 << 20, "512",      \
             "Tokens of a long input that are processed at a time; scratch memory grows with it" \
     }
+
+/* What `model`, as -m has it, stands for: NULL, when it is a path; or where the model of that name is in the hub's cache, once it is
+ * downloaded there. Free with krait_free(). */
+krait_status kr_model_find(char **path, const char *model, krait_error *error);
+/* krait_hub_pull() with progress on the terminal. */
+krait_status kr_model_pull(char **path, const char *name, krait_error *error);
 
 /* Opens the checkpoint only: what `inspect` needs. On failure everything is closed. */
 krait_status kr_model_source_open_checkpoint(kr_model_source *source, const kr_model_choice *choice, krait_error *error);

@@ -1,6 +1,7 @@
 #include "cli/progress.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/interrupt.h"
@@ -27,13 +28,24 @@ bool kr_progress_report(kr_progress *progress, const char *what, uint64_t done, 
     if (!progress->live) return true;
     double now = kr_now(), elapsed = now - progress->began;
     if (elapsed < DELAY || now - progress->put < INTERVAL) return true;
+    bool bytes = progress->unit && strcmp(progress->unit, KR_PROGRESS_BYTES) == 0;
     double rate = (double)done / elapsed;
+    if (bytes && !progress->shown) {
+        progress->since = now;
+        progress->from = done;
+    }
+    if (bytes)
+        rate = now > progress->since && done > progress->from ? (double)(done - progress->from) / (now - progress->since) : 0;
     progress->put = now;
     progress->shown = true;
-    fprintf(stderr, "\r\033[Kkrait %s: %s: %s", progress->command->name, what, kr_text_count(done).text);
-    if (total) fprintf(stderr, " of %s", kr_text_count(total).text);
-    if (progress->unit) fprintf(stderr, " %s", progress->unit);
-    fprintf(stderr, rate < 10 ? ", %.1f/s" : ", %.0f/s", rate);
+    kr_text (*text)(uint64_t) = bytes ? kr_text_bytes : kr_text_count;
+    fprintf(stderr, "\r\033[Kkrait %s: %s: %s", progress->command->name, what, text(done).text);
+    if (total) fprintf(stderr, " of %s", text(total).text);
+    if (progress->unit && !bytes) fprintf(stderr, " %s", progress->unit);
+    if (bytes)
+        fprintf(stderr, ", %s/s", kr_text_bytes((uint64_t)rate).text);
+    else
+        fprintf(stderr, rate < 10 ? ", %.1f/s" : ", %.0f/s", rate);
     if (total > done && rate > 0) {
         double left = (double)(total - done) / rate;
         if (left < 360000) fprintf(stderr, ", %d:%02d left", (int)left / 60, (int)left % 60);

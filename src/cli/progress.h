@@ -9,10 +9,15 @@
 #include "cli/options.h"
 #include "krait/krait.h"
 
+/* As a unit: "12.3 MB of 516.5 MB, 8.1 MB/s". */
+#define KR_PROGRESS_BYTES "bytes"
+
 typedef struct kr_progress {
     const kr_command *command;
-    const char *unit;  /* "tokens"; NULL: bytes, tensors, whatever the library counts, without a word */
+    const char *unit;  /* "tokens"; NULL: tensors, whatever the library counts, without a word; KR_PROGRESS_BYTES */
     double began, put; /* times */
+    double since;      /* of bytes, when the line first appeared, and what was done then: of a download that goes on, */
+    uint64_t from;     /* what was there before has no part in the rate */
     bool live, shown;
 } kr_progress;
 
