@@ -1,5 +1,5 @@
-/* The GGUF reader: whatever the bytes, an error, or metadata and tensors within them; and what is made of them: a config, a
- * tokenizer's description. */
+/* The GGUF reader: whatever the bytes, an error, or metadata and tensors within them; and what is made of them: a checkpoint's config,
+ * a tokenizer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +28,27 @@ static void use_values(const kr_gguf *gguf)
     }
 }
 
+static void use_checkpoint(const uint8_t *data, size_t size)
+{
+    krait_checkpoint *checkpoint;
+    krait_tokenizer *tokenizer;
+    krait_config config;
+    krait_error error;
+    if (krait_checkpoint_open_memory(&checkpoint, &(krait_blob){ "fuzz.gguf", data, size }, 1, &error)) return;
+    krait_checkpoint_config(checkpoint, &config, &error);
+    if (krait_checkpoint_has_tokenizer(checkpoint) && krait_tokenizer_create(&tokenizer, checkpoint, &error) == KRAIT_OK) {
+        static const char text[] = "ab a<s>b  \xc3\xa9 12345 '``";
+        int32_t *ids;
+        size_t n;
+        if (krait_tokenizer_encode(tokenizer, text, sizeof text - 1, NULL, &ids, &n, &error) == KRAIT_OK)
+            for (size_t i = 0; i < n; i++)
+                if (!krait_tokenizer_token(tokenizer, ids[i], NULL)) abort();
+        krait_free(ids);
+        krait_tokenizer_free(tokenizer);
+    }
+    krait_checkpoint_free(checkpoint);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     kr_arena arena = { 0 };
@@ -36,6 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     kr_config_hints hints;
     kr_tokenizer_json tokenizer;
     krait_error error;
+    if (kr_gguf_is((const char *)data, size)) use_checkpoint(data, size);
     if (kr_file_borrow(&file, "fuzz.gguf", data, size, &error)) return 0;
     if (kr_gguf_read(&gguf, &arena, &file, &error) == KRAIT_OK) {
         use_values(&gguf);

@@ -136,10 +136,12 @@ static void put_config(const krait_config *c)
 
 static void put_tensors(const inspection *in)
 {
-    int width = 0;
+    int width = 0, type_width = 4;
     for (size_t i = 0; i < in->n_tensors; i++) {
-        int length = (int)strlen(tensor(in, i).name);
+        krait_tensor_info info = tensor(in, i);
+        int length = (int)strlen(info.name), type_length = (int)strlen(krait_dtype_name(info.dtype));
         if (length > width) width = length;
+        if (type_length > type_width) type_width = type_length;
     }
     if (width > 60) width = 60;
     printf("\ntensors            %zu, %s elements, %s\n", in->n_tensors, kr_text_count(in->elements).text,
@@ -149,7 +151,7 @@ static void put_tensors(const inspection *in)
         const values_check *check = &in->values[i];
         char shape[256];
         put_shape(shape, sizeof shape, &info);
-        printf("  %-*s  %-4s  %s", width, info.name, krait_dtype_name(info.dtype), shape);
+        printf("  %-*s  %-*s  %s", width, info.name, type_width, krait_dtype_name(info.dtype), shape);
         if (check->nan) printf("  %s NaN", kr_text_count(check->nan).text);
         if (check->infinite) printf("  %s infinite", kr_text_count(check->infinite).text);
         putchar('\n');
@@ -328,11 +330,13 @@ const kr_command kr_command_inspect = {
     .summary = "show what is in a checkpoint, and whether it can be run",
     .synopsis = "[MODEL] [options]",
     .description =
-        "MODEL is a folder or one weights file, in any layout; without it, the built-in model. Shows the config that the "
+        "MODEL is a folder or one weights file, in any layout, GGUF among them; without it, the built-in model. Shows the config "
+        "that the "
         "tensors' shapes describe, every tensor, the parameters, the size of a sequence's state, and what is odd or wrong. "
         "Works on files that no model can be made of; then the exit code is 1.",
     .examples = "  krait inspect\n"
                 "  krait inspect path/to/mamba-130m-hf\n"
+                "  krait inspect mamba-130m.Q8_0.gguf\n"
                 "  krait inspect pytorch_model.bin --json | jq .parameters\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),
