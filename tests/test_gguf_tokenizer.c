@@ -127,7 +127,7 @@ static void expect_same_tokens(const krait_tokenizer *found, const krait_tokeniz
     }
 }
 
-/* On every text of tests/data/tokenizer/cases.jsonl. */
+/* On every text of tests/data/tokenizer/cases.jsonl, which has most of them once for each of its tokenizers. */
 static void expect_same_everywhere(const krait_tokenizer *found, const krait_tokenizer *expected)
 {
     size_t size;
@@ -138,8 +138,8 @@ static void expect_same_everywhere(const krait_tokenizer *found, const krait_tok
         kr_arena arena = { 0 };
         const kr_json *row;
         assert_ok(kr_json_parse(&row, &arena, "cases.jsonl", lines + begin, end - begin, &error));
-        const kr_json *text = kr_json_get(row, "text");
-        expect_same(found, expected, text->string, text->length);
+        const kr_json *text = kr_json_get(row, "text"), *of = kr_json_get(row, "tokenizer");
+        if (kr_json_is(of, "plain") || kr_json_is(of, "text-small")) expect_same(found, expected, text->string, text->length);
         kr_arena_free(&arena);
     }
     free(lines);
