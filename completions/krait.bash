@@ -26,8 +26,8 @@ _krait() {
             --threads --type --isa --chunk -h --help"
         ;;
     perplexity)
-        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --json -t --threads --type --isa
-            --chunk -h --help"
+        options="-m --model --tokenizer -f --file --ids-file --window --bos --crlf --compare
+            --compare-type --json -t --threads --type --isa --chunk -h --help"
         ;;
     quantize)
         options="--type --keep --shape --force --json -t --threads -h --help"
@@ -51,7 +51,7 @@ _krait() {
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | --prompts | -o | --out | --state-in | --state-out)
+    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --prompts | -o | --out | --state-in | --state-out)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

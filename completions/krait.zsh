@@ -113,6 +113,8 @@ _krait() {
             '--window[score windows of N tokens]:n: ' \
             '--bos[put the beginning-of-text token in front]' \
             '--crlf[read line ends CR LF as LF]' \
+            '--compare[another model on the same tokens]:file:_files' \
+            '--compare-type[convert the weights of the other model]:type:(auto f32 f16 bf16 q8 q4)' \
             '--json[one JSON object]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
             '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \

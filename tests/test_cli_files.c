@@ -272,6 +272,44 @@ static void perplexity_of_ids(void **state)
     krait_checkpoint_free(expected);
 }
 
+static void perplexity_compares_two_models(void **state)
+{
+    (void)state;
+    krait_checkpoint *expected = fixture_open(TINY, "expected.safetensors");
+    size_t n;
+    int32_t *input = fixture_ids(expected, "input_ids", &n);
+    char *ids = cli_list_of(input, n);
+    cli_result same = cli(ids, "perplexity", "-m", TINY, "--compare", TINY, "--ids-file", "-", "--json", NULL);
+    cli_result packed = cli(ids, "perplexity", "-m", TINY, "--compare-type", "q4", "--ids-file", "-", "--json", NULL);
+    cli_result back =
+        cli(ids, "perplexity", "-m", TINY, "--type", "q4", "--compare-type", "f32", "--ids-file", "-", "--json", NULL);
+    cli_result text = cli(ids, "perplexity", "-m", TINY, "--compare-type", "q4", "--ids-file", "-", NULL);
+    assert_cli(&same, 0, NULL);
+    assert_cli(&packed, 0, NULL);
+    assert_cli(&back, 0, NULL);
+    assert_cli(&text, 0, NULL);
+    kr_arena arena = { 0 };
+    const kr_json *a = cli_json(&same, &arena), *b = cli_json(&packed, &arena), *c = cli_json(&back, &arena);
+    assert_true(cli_json_number(a, "compare.kl_divergence") == 0 && cli_json_number(a, "compare.kl_max") == 0);
+    assert_true(cli_json_number(a, "compare.top1_agreement") == 1 && cli_json_number(a, "compare.perplexity_ratio") == 1);
+    assert_true(cli_json_number(a, "compare.perplexity") == cli_json_number(a, "perplexity"));
+    assert_true(cli_json_number(b, "compare.kl_divergence") > 1e-6 && cli_json_number(b, "compare.kl_standard_error") > 0);
+    assert_true(cli_json_number(b, "compare.kl_p99") <= cli_json_number(b, "compare.kl_max"));
+    assert_true(cli_json_number(a, "perplexity") == cli_json_number(b, "perplexity"));
+    assert_true(cli_json_number(b, "compare.perplexity") == cli_json_number(c, "perplexity"));
+    assert_true(cli_json_number(b, "compare.nats_difference") == -cli_json_number(c, "compare.nats_difference"));
+    assert_non_null(strstr(text.out, "compared     with " TINY " as q4\n"));
+    assert_non_null(strstr(text.out, "  same top 1 "));
+    kr_arena_free(&arena);
+    cli_free(&same);
+    cli_free(&packed);
+    cli_free(&back);
+    cli_free(&text);
+    free(ids);
+    free(input);
+    krait_checkpoint_free(expected);
+}
+
 /* ---- bench ------------------------------------------------------------------------------------------------------- */
 
 static void bench_gives_figures_and_bounds(void **state)
@@ -417,10 +455,77 @@ static void perplexity_counts_scored_bytes(void **state)
     cli_free(&without);
 }
 
+#define SMALL KRAIT_MODELS "/text-small"
+
+/* text-small in the folder, with its tokenizer.json changed at the first place of `old` to `new`, which is as long. */
+static void copy_small(const char *old, const char *new)
+{
+    static const char *const names[] = { "model.safetensors", "config.json", "tokenizer.json" };
+    for (size_t i = 0; i < 3; i++) {
+        char path[512];
+        size_t size;
+        snprintf(path, sizeof path, SMALL "/%s", names[i]);
+        char *data = cli_read(path, &size);
+        if (i == 2) {
+            char *at = strstr(data, old);
+            assert_non_null(at);
+            memcpy(at, new, strlen(new));
+        }
+        cli_write(cli_path(names[i]), data, size);
+        free(data);
+    }
+}
+
+/* Two entries of the vocabulary take each other's ids. */
+static void swap_letters(const char *a, const char *b)
+{
+    size_t size;
+    char *data = cli_read(SMALL "/tokenizer.json", &size), *at_a = strstr(data, a), *at_b = strstr(data, b);
+    assert_true(at_a && at_b && strlen(a) == strlen(b));
+    memcpy(at_a, b, strlen(b));
+    memcpy(at_b, a, strlen(a));
+    cli_write(cli_path("tokenizer.json"), data, size);
+    free(data);
+}
+
+static void compare_with_folder(int code, const char *message)
+{
+    cli_result result = cli("It was dark, said Quentin.", "perplexity", "-m", SMALL, "--compare", cli_folder(), "--json", NULL);
+    assert_cli(&result, code, message);
+    if (code == 0) {
+        kr_arena arena = { 0 };
+        assert_true(cli_json_number(cli_json(&result, &arena), "compare.kl_max") == 0);
+        kr_arena_free(&arena);
+    }
+    cli_free(&result);
+}
+
+static void perplexity_compares_models_of_one_vocabulary_only(void **state)
+{
+    (void)state;
+    copy_small("NFC", "NFC");
+    compare_with_folder(0, NULL);
+    remove(cli_path("tokenizer.json")); /* the base's is used */
+    compare_with_folder(0, NULL);
+    copy_small("\"add_prefix_space\": false,", "\"add_prefix_space\": true, ");
+    compare_with_folder(1, "tokenizer: token 0 of the text: expected id ");
+    size_t size;
+    char *other = cli_read(KRAIT_TEST_DATA "/tokenizer/plain.json", &size);
+    cli_write(cli_path("tokenizer.json"), other, size);
+    free(other);
+    compare_with_folder(1, "tokenizer: expected 2048 tokens as in " SMALL ", found 414");
+    swap_letters("\"Q\"", "\"Z\"");
+    compare_with_folder(1, ": expected the one of " SMALL ", found another");
+    cli_result result = cli("text", "perplexity", "-m", SMALL, "--compare", TINY, NULL);
+    assert_cli(&result, 1, "vocab_size: expected 2048 as in " SMALL ", found 256");
+    cli_free(&result);
+}
+
 #define TEXT_TESTS                                                                                                 \
     cmocka_unit_test(tokenize_gives_every_byte_back), cmocka_unit_test(tokenize_lines_of_json),                    \
         cmocka_unit_test(tokenize_refuses_ids_it_does_not_have), cmocka_unit_test(perplexity_of_a_held_out_novel), \
-        cmocka_unit_test(perplexity_counts_scored_bytes),
+        cmocka_unit_test(perplexity_counts_scored_bytes),                                                          \
+        cmocka_unit_test_setup_teardown(perplexity_compares_models_of_one_vocabulary_only, enter, leave),
 #else
 #define TEXT_TESTS
 #endif
@@ -434,6 +539,7 @@ int main(void)
                                         cmocka_unit_test_setup_teardown(logits_of_protmamba, enter, leave),
                                         cmocka_unit_test_setup_teardown(logits_of_ids_from_a_file, enter, leave),
                                         cmocka_unit_test(perplexity_of_ids),
+                                        cmocka_unit_test(perplexity_compares_two_models),
                                         cmocka_unit_test(bench_gives_figures_and_bounds),
                                         TEXT_TESTS };
     return cmocka_run_group_tests(tests, NULL, NULL);
