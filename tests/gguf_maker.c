@@ -14,7 +14,10 @@ void gguf_free(gguf_maker *m)
 
 void gguf_bytes(gguf_maker *m, const void *bytes, size_t n)
 {
-    m->data = realloc(m->data, m->size + n + 1);
+    if (m->size + n >= m->capacity) {
+        m->capacity = 2 * (m->size + n) + 64;
+        m->data = realloc(m->data, m->capacity);
+    }
     assert_non_null(m->data);
     if (n) memcpy(m->data + m->size, bytes, n);
     m->size += n;

@@ -7,7 +7,7 @@
 
 typedef struct gguf_maker {
     char *data;
-    size_t size;
+    size_t size, capacity;
 } gguf_maker;
 
 void gguf_free(gguf_maker *m);
