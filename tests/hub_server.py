@@ -165,4 +165,5 @@ cdn = Server(("127.0.0.1", 0), Cdn)
 for server in (hub, cdn):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 print(hub.server_port, cdn.server_port, flush=True)
-sys.stdin.read()
+while os.read(0, 1):  # not sys.stdin, which may be anything
+    pass

@@ -68,8 +68,9 @@ static int enter(void **state)
                                           "SSL_CERT_FILE",          "TRANSFORMERS_OFFLINE",  "XDG_CACHE_HOME" };
     (void)state;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) unsetenv(others[i]);
-    int fd = open("/dev/null", O_RDWR); /* ctest may start us without a stdin, whose number a pipe would get */
-    if (fd > STDERR_FILENO) close(fd);
+    /* ctest may start us without a stdin, whose number a pipe would get. */
+    for (int fd = 0; fd <= STDERR_FILENO;)
+        if ((fd = open("/dev/null", O_RDWR)) > STDERR_FILENO) close(fd);
     setenv("HF_HOME", cli_folder(), 1);
     setenv("HF_ENDPOINT", "http://127.0.0.1:1", 1); /* nobody */
     setenv("no_proxy", "*", 1);

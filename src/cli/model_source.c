@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/default_model.h"
+#include "cli/report.h"
 #include "krait/hub.h"
 
 static bool is_folder(const char *path)
@@ -109,6 +110,7 @@ krait_status kr_model_source_open(kr_model_source *source, const kr_model_choice
     krait_load_options load = kr_load_options(choice, progress);
     krait_session_options session = kr_session_options(choice);
     krait_status status = kr_model_source_open_checkpoint(source, choice, error);
+    if (progress) progress->began = kr_now(); /* a download has a line of its own */
     if (!status) status = krait_model_create(&source->model, source->checkpoint, &load, error);
     kr_progress_end(progress);
     if (!status) status = krait_session_create(&source->session, source->model, &session, error);

@@ -42,10 +42,8 @@ bool kr_progress_report(kr_progress *progress, const char *what, uint64_t done, 
     fprintf(stderr, "\r\033[Kkrait %s: %s: %s", progress->command->name, what, text(done).text);
     if (total) fprintf(stderr, " of %s", text(total).text);
     if (progress->unit && !bytes) fprintf(stderr, " %s", progress->unit);
-    if (bytes)
-        fprintf(stderr, ", %s/s", kr_text_bytes((uint64_t)rate).text);
-    else
-        fprintf(stderr, rate < 10 ? ", %.1f/s" : ", %.0f/s", rate);
+    if (bytes && rate > 0) fprintf(stderr, ", %s/s", kr_text_bytes((uint64_t)rate).text);
+    if (!bytes) fprintf(stderr, rate < 10 ? ", %.1f/s" : ", %.0f/s", rate);
     if (total > done && rate > 0) {
         double left = (double)(total - done) / rate;
         if (left < 360000) fprintf(stderr, ", %d:%02d left", (int)left / 60, (int)left % 60);
