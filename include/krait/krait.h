@@ -213,7 +213,7 @@ typedef struct krait_model krait_model;
 
 /* What the matrices of a model are held and multiplied in. What steers the recurrence (A, D, dt_bias, states) is float32 always. */
 typedef enum krait_weight_type {
-    KRAIT_WEIGHT_AUTO = 0, /* q8 and q4 where a file has them, float32 for everything else */
+    KRAIT_WEIGHT_AUTO = 0, /* as they are in a checkpoint that krait quantised, float32 elsewhere */
     KRAIT_WEIGHT_F32,
     KRAIT_WEIGHT_F16,
     KRAIT_WEIGHT_BF16, /* activations are rounded to bfloat16, too, where the CPU multiplies it */
@@ -280,6 +280,12 @@ typedef struct krait_save_options {
     krait_progress progress; /* elements */
 } krait_save_options;
 
+/* Writes a folder in the layout of Hugging Face that krait loads: model.safetensors, config.json, and tokenizer.json if the
+ * checkpoint has one. Matrices in q8 and q4 are as they are multiplied, so that a model is mapped and ready; one that blocks would make
+ * larger is bfloat16. One tensor is in memory at a time. The folder may exist; model.safetensors appears last, complete or not at
+ * all. Values that a type cannot hold are KRAIT_ERROR_UNSUPPORTED. */
+KRAIT_API krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const char *folder, const krait_save_options *options,
+                                             krait_error *error);
 /* Writes a GGUF file (version 3, architecture mamba) that llama.cpp loads, complete or not at all, with the checkpoint's tokenizer
  * where GGUF can describe it. F32, F16 and BF16 tensors saved as the same type keep their bits; q8 is Q8_0, q4 is Q4_0 but for x_proj and
  * dt_proj in Q8_0, both with the bytes of ggml's own quantiser; rows that are no whole blocks of 32 become F16. Memory does not

@@ -1,4 +1,4 @@
-/* `krait quantize`: a model's weights in another type, as a GGUF file. */
+/* `krait quantize`: a model's weights in another type, in a folder or as a GGUF file. */
 #include <math.h>
 #include <string.h>
 
@@ -21,7 +21,8 @@ typedef struct quantize_values {
 
 static const kr_option options[] = {
     { KR_OPTION_CHOICE, 0, "type", "f32|f16|bf16|q8|q4", AT(type),
-      .help = "What the matrices become; everything else is float32. q8 is Q8_0, q4 is Q4_0 with small matrices in Q8_0" },
+      .help =
+          "What the matrices become; everything else is float32. In GGUF q8 is Q8_0, q4 is Q4_0; small matrices of q4 are q8" },
     { KR_OPTION_TEXTS, 0, "keep", "PATTERN=TYPE", AT(keep),
       .help =
           "Another type for the tensors of that name (* and ? stand for any text and character); the first that fits counts" },
@@ -191,6 +192,12 @@ static krait_type_choice *read_choices(const kr_texts *keep, kr_arena *arena)
     return choices;
 }
 
+static bool ends_in_gguf(const char *path)
+{
+    size_t length = strlen(path);
+    return length > 5 && strcmp(path + length - 5, ".gguf") == 0;
+}
+
 static krait_status save(const quantize_values *values, const krait_type_choice *choices, kr_model_source *source, records *list,
                          krait_error *error)
 {
@@ -205,7 +212,8 @@ static krait_status save(const quantize_values *values, const krait_type_choice 
                                .user = list,
                                .progress = kr_progress_callback(&progress) };
     krait_weight_type_find(&how.type, values->type);
-    krait_status status = kr_output_check(values->out, error);
+    bool gguf = ends_in_gguf(values->out);
+    krait_status status = gguf ? kr_output_check(values->out, error) : KRAIT_OK;
     if (!status && values->shape) {
         krait_config config;
         source->name = values->shape;
@@ -213,24 +221,19 @@ static krait_status save(const quantize_values *values, const krait_type_choice 
         if (!status) status = krait_random_save_gguf(&config, 1, values->out, &how, error);
     } else if (!status) {
         status = kr_model_source_open_checkpoint(source, &choice, error);
-        if (!status) status = krait_checkpoint_save_gguf(source->checkpoint, values->out, &how, error);
+        if (!status)
+            status = (gguf ? krait_checkpoint_save_gguf : krait_checkpoint_save)(source->checkpoint, values->out, &how, error);
     }
     kr_progress_end(&progress);
     return status;
 }
 
-static bool ends_in_gguf(const char *path)
-{
-    size_t length = strlen(path);
-    return length > 5 && strcmp(path + length - 5, ".gguf") == 0;
-}
-
 static int run_quantize(const void *values_)
 {
     const quantize_values *values = values_;
-    if (!values->out) return kr_options_wrong(&kr_command_quantize, "expected OUT.gguf, the file to write");
-    if (!ends_in_gguf(values->out))
-        return kr_options_wrong(&kr_command_quantize, "%s: expected a name that ends in .gguf", values->out);
+    if (!values->out) return kr_options_wrong(&kr_command_quantize, "expected OUT, the folder or OUT.gguf, the file to write");
+    if (values->shape && !ends_in_gguf(values->out))
+        return kr_options_wrong(&kr_command_quantize, "%s: expected a name that ends in .gguf, with --shape", values->out);
     if (!values->type) return kr_options_wrong(&kr_command_quantize, "expected --type f32, f16, bf16, q8 or q4");
     if (values->shape && values->model)
         return kr_options_wrong(&kr_command_quantize, "--shape and %s: expected one of them", values->model);
@@ -261,14 +264,16 @@ static int run_quantize(const void *values_)
 
 const kr_command kr_command_quantize = {
     .name = "quantize",
-    .summary = "write a model's weights in another type, as a GGUF file",
-    .synopsis = "[MODEL | --shape NAME] OUT.gguf --type TYPE [options]",
+    .summary = "write a model's weights in another type, as a folder or a GGUF file",
+    .synopsis = "[MODEL | --shape NAME] OUT --type TYPE [options]",
     .description =
-        "Writes a GGUF file that krait and llama.cpp load, with the model's tokenizer in it, and lists what became of each "
-        "tensor: its types, its bytes, and the root of the mean squared error relative to the weights. Without MODEL, the "
-        "built-in model. Rows that blocks of 32 do not divide are stored in f16. A model in bf16 is the same in bf16, bit for "
+        "OUT.gguf is a GGUF file that krait and llama.cpp load, with the model's tokenizer in it; any other OUT is a folder like "
+        "Hugging Face's, in which q8 and q4 are krait's own, ready to be multiplied. What became of each tensor is listed: its "
+        "types, its bytes, and the root of the mean squared error relative to the weights. Without MODEL, the "
+        "built-in model. Rows that blocks of GGUF do not divide are stored in f16. A model in bf16 is the same in bf16, bit for "
         "bit.",
-    .examples = "  krait quantize path/to/mamba-130m-hf mamba-130m.gguf --type q8\n"
+    .examples = "  krait quantize path/to/mamba-130m-hf mamba-130m-q8 --type q8   # then: krait run -m mamba-130m-q8\n"
+                "  krait quantize path/to/mamba-130m-hf mamba-130m.gguf --type q8\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep 'token_embd.weight=q8'\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep '*.x_proj.*=f16'\n"
                 "  krait quantize --shape 1.4b random.gguf --type q8     # to measure speed with\n",
@@ -276,7 +281,7 @@ const kr_command kr_command_quantize = {
     .n_options = KR_COUNT_OF(options),
     .operand = "MODEL",
     .operand_offset = AT(model),
-    .last_operand = "OUT.gguf",
+    .last_operand = "OUT",
     .last_operand_offset = AT(out),
     .values_size = sizeof(quantize_values),
     .run = run_quantize,

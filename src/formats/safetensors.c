@@ -284,8 +284,9 @@ static void put_header(kr_json_writer *w, const kr_tensor *tensors, size_t n_ten
     kr_json_close(w, '}');
 }
 
-krait_status kr_safetensors_write(const char *path, const kr_tensor *tensors, size_t n_tensors, const char *const (*metadata)[2],
-                                  size_t n_metadata, krait_error *error)
+krait_status kr_safetensors_write_each(const char *path, const kr_tensor *tensors, size_t n_tensors,
+                                       const char *const (*metadata)[2], size_t n_metadata, kr_safetensors_provide *provide,
+                                       void *context, krait_error *error)
 {
     kr_json_writer header = { 0 };
     put_header(&header, tensors, n_tensors, metadata, n_metadata);
@@ -302,8 +303,11 @@ krait_status kr_safetensors_write(const char *path, const kr_tensor *tensors, si
         status = kr_writer_write(&writer, &length, sizeof length, error);
         if (!status) status = kr_writer_write(&writer, header.buffer, header.length, error);
         if (!status) status = kr_writer_write(&writer, spaces, padding, error);
-        for (size_t i = 0; i < n_tensors && !status; i++)
-            status = kr_writer_write(&writer, tensors[i].data, tensor_bytes(&tensors[i]), error);
+        for (size_t i = 0; i < n_tensors && !status; i++) {
+            const void *data = tensors[i].data;
+            if (provide) status = provide(context, i, &data, error);
+            if (!status) status = kr_writer_write(&writer, data, tensor_bytes(&tensors[i]), error);
+        }
         if (!status)
             status = kr_writer_commit(&writer, error);
         else
@@ -311,4 +315,10 @@ krait_status kr_safetensors_write(const char *path, const kr_tensor *tensors, si
     }
     kr_free(header.buffer);
     return status;
+}
+
+krait_status kr_safetensors_write(const char *path, const kr_tensor *tensors, size_t n_tensors, const char *const (*metadata)[2],
+                                  size_t n_metadata, krait_error *error)
+{
+    return kr_safetensors_write_each(path, tensors, n_tensors, metadata, n_metadata, NULL, NULL, error);
 }

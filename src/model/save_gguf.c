@@ -1,6 +1,5 @@
 /* krait_checkpoint_save_gguf(): a checkpoint's parameters, or random ones, as a GGUF file that llama.cpp loads. They are read, encoded
  * and written in pieces, so that memory does not grow with the model. */
-#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "formats/gguf_tokenizer_write.h"
 #include "model/model.h"
 #include "tensor/blocks.h"
+#include "tensor/packed.h"
 
 /* A piece is what a thread takes, a chunk what is in memory: both whole rows. */
 enum { PIECE_ELEMENTS = 1 << 16, CHUNK_PIECES = 32 };
@@ -43,29 +43,12 @@ typedef struct plan {
     bool bytes; /* stored as it is to be: copied bit for bit */
 } plan;
 
-static krait_weight_type chosen(saving *s, const kr_parameter_place *place, const char **reason)
-{
-    const krait_save_options *o = s->options;
-    for (size_t i = 0; i < o->n_choices; i++)
-        if (fnmatch(o->choices[i].pattern, place->gguf_name, 0) == 0 || fnmatch(o->choices[i].pattern, place->name, 0) == 0) {
-            s->choice_used[i] = true;
-            *reason = "chosen";
-            return o->choices[i].type;
-        }
-    if (o->type == KRAIT_WEIGHT_Q4 && place->parameter->flags & KR_AT_LEAST_Q8) {
-        *reason = "small and delicate: at least q8";
-        return KRAIT_WEIGHT_Q8;
-    }
-    return o->type;
-}
-
 static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *place, krait_error *error)
 {
-    static const krait_dtype dtypes[] = { [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32,
-                                          [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16,
-                                          [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16,
-                                          [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_Q8_0,
-                                          [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_Q4_0 };
+    static const krait_dtype dtypes[] = {
+        [KRAIT_WEIGHT_AUTO] = KRAIT_DTYPE_F32,  [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32, [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16,
+        [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16, [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_Q8_0, [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_Q4_0
+    };
     const kr_parameter *parameter = place->parameter;
     *p = (plan){ .place = place };
     if (!place->gguf_name[0])
@@ -77,7 +60,7 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
     p->from = p->tensor ? p->tensor->dtype : KRAIT_DTYPE_F32;
     p->exp = parameter->form == KR_MINUS_EXP_TRANSPOSED && !(s->checkpoint && s->checkpoint->gguf);
     if (parameter->flags & KR_MATRIX) {
-        p->to = dtypes[chosen(s, place, &p->reason)];
+        p->to = dtypes[kr_type_choose(s->options, s->choice_used, place, &p->reason)];
         if (p->columns % kr_dtype_block(p->to) != 0) {
             snprintf(p->reason_text, sizeof p->reason_text, "rows of %zu are no whole blocks of %zu", p->columns,
                      kr_dtype_block(p->to));
@@ -86,7 +69,7 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
         }
     } else {
         p->to = KRAIT_DTYPE_F32;
-        p->reason = s->options->type == KRAIT_WEIGHT_F32 ? NULL : "always f32";
+        p->reason = s->options->type <= KRAIT_WEIGHT_F32 ? NULL : "always f32";
     }
     p->bytes = p->tensor && p->from == p->to && !p->exp && kr_tensor_is_contiguous(p->tensor);
     if (kr_dtype_block(p->from) > 1 && kr_dtype_block(p->to) > 1 && !p->bytes && !s->options->requantize)
@@ -134,6 +117,9 @@ static void read_rows(float *out, const saving *s, const plan *p, size_t first, 
     else if (kr_tensor_is_contiguous(p->tensor)) {
         size_t at = first * p->columns / kr_dtype_block(p->from) * kr_dtype_size(p->from);
         kr_to_float32(out, p->from, (const char *)p->tensor->data + at, count);
+    } else if (kr_tensor_is_packed(p->tensor)) {
+        for (size_t row = 0; row < rows; row++)
+            kr_unpack_row(out + row * p->columns, kr_tensor_packed_type(p->tensor), p->tensor->data, p->columns, first + row);
     } else {
         kr_tensor part = *p->tensor;
         part.data = (const char *)part.data + first * part.stride[0] * kr_dtype_size(p->from);
@@ -314,11 +300,10 @@ static void put_name(saving *s)
 
 static void put_config(saving *s)
 {
-    static const uint32_t file_types[] = { [KRAIT_WEIGHT_F32] = KR_GGUF_FILE_F32,
-                                           [KRAIT_WEIGHT_F16] = KR_GGUF_FILE_F16,
-                                           [KRAIT_WEIGHT_BF16] = KR_GGUF_FILE_BF16,
-                                           [KRAIT_WEIGHT_Q8] = KR_GGUF_FILE_Q8_0,
-                                           [KRAIT_WEIGHT_Q4] = KR_GGUF_FILE_Q4_0 };
+    static const uint32_t file_types[] = {
+        [KRAIT_WEIGHT_AUTO] = KR_GGUF_FILE_F32,  [KRAIT_WEIGHT_F32] = KR_GGUF_FILE_F32, [KRAIT_WEIGHT_F16] = KR_GGUF_FILE_F16,
+        [KRAIT_WEIGHT_BF16] = KR_GGUF_FILE_BF16, [KRAIT_WEIGHT_Q8] = KR_GGUF_FILE_Q8_0, [KRAIT_WEIGHT_Q4] = KR_GGUF_FILE_Q4_0
+    };
     kr_gguf_writer *w = &s->writer;
     const krait_config *c = &s->config;
     bool falcon = c->family == KRAIT_FAMILY_FALCON_MAMBA;
@@ -389,27 +374,6 @@ static void add_notes(saving *s)
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
-static krait_status check_choices(const saving *s, krait_error *error)
-{
-    for (size_t i = 0; i < s->options->n_choices; i++)
-        if (!s->choice_used[i])
-            return kr_fail(error, KRAIT_ERROR_ARGUMENT,
-                           "%.200s: expected the name of a matrix, or a pattern (*, ?) of some, found none",
-                           s->options->choices[i].pattern);
-    return KRAIT_OK;
-}
-
-static krait_status check_options(const krait_save_options *options, krait_error *error)
-{
-    if ((unsigned)options->type > KRAIT_WEIGHT_Q4)
-        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
-                       (int)options->type);
-    for (size_t i = 0; i < options->n_choices; i++)
-        if (!options->choices[i].pattern || (unsigned)options->choices[i].type > KRAIT_WEIGHT_Q4)
-            return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: choice %zu: expected a pattern and a type", i);
-    return KRAIT_OK;
-}
-
 static krait_status save(saving *s, krait_error *error)
 {
     const krait_config *c = &s->config;
@@ -420,7 +384,7 @@ static krait_status save(saving *s, krait_error *error)
     put_config(s);
     if (!status) status = put_tokenizer(s, error);
     if (!status) status = kr_each_parameter(c, NULL, list_place, s, error);
-    if (!status) status = check_choices(s, error);
+    if (!status) status = kr_type_check_choices(s->options, s->choice_used, error);
     if (!status) {
         add_notes(s);
         list_zeros(s);
@@ -450,7 +414,7 @@ krait_status krait_checkpoint_save_gguf(krait_checkpoint *checkpoint, const char
     if (!checkpoint || !path)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_checkpoint_save_gguf: %s is NULL", checkpoint ? "path" : "checkpoint");
     saving s = { .checkpoint = checkpoint, .path = path, .options = options ? options : &usual };
-    krait_status status = check_options(s.options, error);
+    krait_status status = kr_type_check_options(s.options, error);
     if (!status) status = krait_checkpoint_config(checkpoint, &s.config, error);
     return status ? status : save(&s, error);
 }
@@ -462,7 +426,7 @@ krait_status krait_random_save_gguf(const krait_config *config, uint64_t seed, c
     if (!config || !path)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_random_save_gguf: %s is NULL", config ? "path" : "config");
     saving s = { .seed = kr_parameter_seed(seed), .config = *config, .path = path, .options = options ? options : &usual };
-    krait_status status = check_options(s.options, error);
+    krait_status status = kr_type_check_options(s.options, error);
     if (!status) status = kr_config_check(config, error);
     return status ? status : save(&s, error);
 }

@@ -79,6 +79,7 @@ static size_t padded(size_t bytes) { return (bytes + KR_ALIGNMENT - 1) / KR_ALIG
 typedef struct loading {
     krait_model *model;
     krait_weight_type type;
+    bool quantised;   /* the checkpoint has packed matrices: auto keeps all of its types */
     size_t used;      /* bytes of model->owned */
     float *temporary; /* for parameters that are not held as they are stored: the largest of them */
     size_t temporary_size;
@@ -87,18 +88,20 @@ typedef struct loading {
     int threads;
 } loading;
 
-/* What a parameter is held in. Grouped types fill rows up: where that makes them larger, bfloat16. */
+/* What a parameter is held in. */
 static krait_weight_type type_of(const loading *l, const kr_parameter *parameter, const kr_tensor *tensor)
 {
     if (!(parameter->flags & KR_MATRIX)) return KRAIT_WEIGHT_F32;
-    if (l->type == KRAIT_WEIGHT_AUTO)
-        return tensor && kr_tensor_is_packed(tensor) ? kr_tensor_packed_type(tensor) : KRAIT_WEIGHT_F32;
+    if (l->type == KRAIT_WEIGHT_AUTO) {
+        if (!tensor || !l->quantised) return KRAIT_WEIGHT_F32;
+        if (kr_tensor_is_packed(tensor)) return kr_tensor_packed_type(tensor);
+        return tensor->dtype == KRAIT_DTYPE_BF16  ? KRAIT_WEIGHT_BF16
+               : tensor->dtype == KRAIT_DTYPE_F16 ? KRAIT_WEIGHT_F16
+                                                  : KRAIT_WEIGHT_F32;
+    }
     krait_weight_type type = l->type == KRAIT_WEIGHT_Q4 && parameter->flags & KR_AT_LEAST_Q8 ? KRAIT_WEIGHT_Q8 : l->type;
-    size_t rows = kr_dim_size(parameter->shape[0], &l->model->config),
-           columns = kr_dim_size(parameter->shape[1], &l->model->config);
-    bool larger =
-        kr_is_grouped(type) && kr_packed_bytes(type, rows, columns) >= kr_packed_bytes(KRAIT_WEIGHT_BF16, rows, columns);
-    return larger ? KRAIT_WEIGHT_BF16 : type;
+    return kr_type_fitting(type, kr_dim_size(parameter->shape[0], &l->model->config),
+                           kr_dim_size(parameter->shape[1], &l->model->config));
 }
 
 /* In row-major order, at an address a number may have, and multiplied in the type it is stored in: usable where it is. */
@@ -225,6 +228,16 @@ static void convert(float *out, size_t count, void *context)
         kr_parallel(count < WORTH_THREADS ? 1 : s->threads, convert_share, &(conversion){ out, s->tensor, count });
 }
 
+/* A packed matrix that is not aligned, from a file that others wrote: packing it once more would lose of it. */
+static void copy(loading *l, const kr_parameter_place *place, krait_weight_type type, const kr_tensor *tensor)
+{
+    size_t bytes = held_bytes(l, place->parameter, type);
+    void *data = l->model->owned + l->used;
+    l->used += padded(bytes);
+    memcpy(data, tensor->data, bytes);
+    set_field(place, &l->model->config, type, data);
+}
+
 static krait_status load_place(void *context, const kr_parameter_place *place, krait_error *error)
 {
     loading *l = context;
@@ -234,6 +247,8 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
     if (usable_in_place(place->parameter, type, tensor))
         set_field(place, &model->config, type, tensor->data);
+    else if (kr_tensor_is_packed(tensor) && kr_tensor_packed_type(tensor) == type)
+        copy(l, place, type, tensor);
     else
         hold(l, place, type, convert, &(stored){ tensor, l->threads });
     l->done += kr_parameter_count(place->parameter, &model->config);
@@ -252,6 +267,9 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
     if ((unsigned)l->type > KRAIT_WEIGHT_Q4)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "load options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
                        (int)l->type);
+    const krait_checkpoint *checkpoint = model->checkpoint;
+    for (size_t i = 0; checkpoint && i < checkpoint->n_tensors; i++)
+        l->quantised = l->quantised || kr_tensor_is_packed(&checkpoint->tensors[i]);
     kr_each_parameter(&model->config, model, add_sizes, l, NULL);
     model->owned = kr_alloc(l->used, sizeof *model->owned);
     l->temporary = kr_alloc(l->temporary_size, sizeof *l->temporary);

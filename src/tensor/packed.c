@@ -152,25 +152,30 @@ static void unpack_q4(float *out, const unsigned char *block, size_t row, size_t
     }
 }
 
-void kr_unpack_row(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row)
+void kr_unpack(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row, size_t first, size_t n)
 {
     const unsigned char *at = (const unsigned char *)matrix + kr_packed_offset(type, row, columns);
+    const size_t block = first / KR_BLOCK_COLUMNS;
     switch (type) {
-    case KRAIT_WEIGHT_F16: kr_to_float32(out, KRAIT_DTYPE_F16, at, columns); return;
-    case KRAIT_WEIGHT_BF16: kr_to_float32(out, KRAIT_DTYPE_BF16, at, columns); return;
-    case KRAIT_WEIGHT_Q8:
-    case KRAIT_WEIGHT_Q4:
-        for (size_t c = 0; c < columns; c += KR_BLOCK_COLUMNS) {
-            size_t n = columns - c < KR_BLOCK_COLUMNS ? columns - c : KR_BLOCK_COLUMNS;
-            if (type == KRAIT_WEIGHT_Q8) {
-                unpack_q8(out + c, at, row % KR_GROUP_ROWS, n);
-                at += KR_Q8_BLOCK_BYTES;
-            } else {
-                unpack_q4(out + c, at, row % KR_GROUP_ROWS, n);
-                at += KR_Q4_BLOCK_BYTES;
-            }
-        }
-        return;
-    default: memcpy(out, at, columns * sizeof *out);
+    case KRAIT_WEIGHT_F16: kr_to_float32(out, KRAIT_DTYPE_F16, at + first * sizeof(uint16_t), n); return;
+    case KRAIT_WEIGHT_BF16: kr_to_float32(out, KRAIT_DTYPE_BF16, at + first * sizeof(uint16_t), n); return;
+    case KRAIT_WEIGHT_Q8: at += block * KR_Q8_BLOCK_BYTES; break;
+    case KRAIT_WEIGHT_Q4: at += block * KR_Q4_BLOCK_BYTES; break;
+    default: memcpy(out, at + first * sizeof *out, n * sizeof *out); return;
     }
+    for (size_t c = 0; c < n; c += KR_BLOCK_COLUMNS) {
+        size_t width = n - c < KR_BLOCK_COLUMNS ? n - c : KR_BLOCK_COLUMNS;
+        if (type == KRAIT_WEIGHT_Q8) {
+            unpack_q8(out + c, at, row % KR_GROUP_ROWS, width);
+            at += KR_Q8_BLOCK_BYTES;
+        } else {
+            unpack_q4(out + c, at, row % KR_GROUP_ROWS, width);
+            at += KR_Q4_BLOCK_BYTES;
+        }
+    }
+}
+
+void kr_unpack_row(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row)
+{
+    kr_unpack(out, type, matrix, columns, row, 0, columns);
 }

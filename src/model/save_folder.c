@@ -1,0 +1,321 @@
+/* krait_checkpoint_save(): a checkpoint's parameters in other types, in a folder of the Hugging Face layout, matrices in q8 and q4 as
+ * kernels read them (tensor/packed.h), so that a model made of it is mapped. One tensor is in memory at a time. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/threads.h"
+#include "formats/safetensors.h"
+#include "model/model.h"
+#include "tensor/packed.h"
+
+typedef struct item {
+    const kr_parameter *parameter;
+    const kr_tensor *tensor; /* as stored */
+    krait_weight_type type;
+    const char *reason;
+} item;
+
+typedef struct saving {
+    krait_checkpoint *checkpoint;
+    krait_config config;
+    const krait_save_options *options;
+    const char *path; /* of the folder */
+    bool *choice_used;
+    kr_arena arena;     /* names */
+    item *items;        /* [capacity], one more than there are */
+    kr_tensor *tensors; /* [n] as they will be */
+    size_t n, capacity;
+    int pass; /* of listing them */
+    int threads;
+    float *values; /* of the tensor in work */
+    unsigned char *packed;
+    double *errors, *squares; /* of each group of its rows */
+    size_t largest, largest_rows;
+    uint64_t done, total; /* elements */
+} saving;
+
+static krait_dtype dtype_of(krait_weight_type type)
+{
+    static const krait_dtype dtypes[] = { [KRAIT_WEIGHT_AUTO] = KRAIT_DTYPE_F32,     [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32,
+                                          [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16,      [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16,
+                                          [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_PACKED_Q8, [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_PACKED_Q4 };
+    return dtypes[type];
+}
+
+/* ---- what there is to write -------------------------------------------------------------------------------------- */
+
+/* Packed matrices first, whose bytes are multiples of a cache line, then float32, then the rest: all are aligned in the file. */
+enum { PASSES = 3 };
+static int pass_of(const kr_tensor *tensor) { return kr_tensor_is_packed(tensor) ? 0 : tensor->dtype == KRAIT_DTYPE_F32 ? 1 : 2; }
+
+static krait_status count_place(void *context, const kr_parameter_place *place, krait_error *error)
+{
+    (void)place, (void)error;
+    ((saving *)context)->capacity++;
+    return KRAIT_OK;
+}
+
+static krait_status list_place(void *context, const kr_parameter_place *place, krait_error *error)
+{
+    saving *s = context;
+    const kr_parameter *parameter = place->parameter;
+    item *it = &s->items[s->n];
+    kr_tensor *tensor = &s->tensors[s->n];
+    *it = (item){ .parameter = parameter, .tensor = kr_weights_stored(s->checkpoint, place), .type = KRAIT_WEIGHT_F32 };
+    *tensor = (kr_tensor){ 0 };
+    for (const kr_dim *dim = parameter->shape; *dim != KR_DIM_END; dim++)
+        tensor->shape[tensor->n_dims++] = kr_dim_size(*dim, &s->config);
+    kr_tensor_set_contiguous(tensor);
+    if (parameter->flags & KR_MATRIX) {
+        krait_weight_type wanted = kr_type_choose(s->options, s->choice_used, place, &it->reason);
+        it->type = kr_type_fitting(wanted, tensor->shape[0], tensor->shape[1]);
+        if (it->type != wanted) it->reason = "smaller than blocks that are filled up";
+    }
+    tensor->dtype = dtype_of(it->type);
+    if (pass_of(tensor) != s->pass) return KRAIT_OK;
+    s->n++;
+    char *name = kr_arena_alloc(&s->arena, strlen(place->name) + 1, 1);
+    if (!name) return kr_fail_memory(error, "a tensor's name", strlen(place->name) + 1);
+    tensor->name = strcpy(name, place->name);
+    bool lossy = kr_dtype_block(it->tensor->dtype) > 1 && kr_is_grouped(it->type) && it->tensor->dtype != tensor->dtype;
+    if (lossy && !s->options->requantize)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT,
+                       "%s: %s is %s already: quantising it once more, to %s, would add to what was lost", it->tensor->file,
+                       it->tensor->name, krait_dtype_name(it->tensor->dtype), krait_dtype_name(tensor->dtype));
+    size_t count = kr_parameter_count(parameter, &s->config);
+    s->total += count;
+    if (count > s->largest) s->largest = count;
+    if (tensor->shape[0] > s->largest_rows) s->largest_rows = tensor->shape[0];
+    return KRAIT_OK;
+}
+
+/* ---- one tensor -------------------------------------------------------------------------------------------------- */
+
+typedef struct conversion {
+    saving *saving;
+    krait_weight_type type;
+    size_t rows, columns;
+} conversion;
+
+/* Packs groups of rows, and sums up what that changed. */
+static void convert_share(void *context, int thread, int n_threads)
+{
+    const conversion *c = context;
+    saving *s = c->saving;
+    size_t begin, end;
+    kr_share(c->rows, KR_GROUP_ROWS, thread, n_threads, &begin, &end);
+    for (size_t row = begin; row < end; row += KR_GROUP_ROWS) {
+        size_t n = end - row < KR_GROUP_ROWS ? end - row : KR_GROUP_ROWS;
+        const float *values = s->values + row * c->columns;
+        float back[KR_BLOCK_COLUMNS];
+        double *error = &s->errors[row / KR_GROUP_ROWS], *square = &s->squares[row / KR_GROUP_ROWS];
+        kr_pack(c->type, s->packed, c->columns, row, n, values);
+        *error = *square = 0;
+        for (size_t r = 0; r < n; r++)
+            for (size_t at = 0; at < c->columns; at += KR_BLOCK_COLUMNS) {
+                size_t count = c->columns - at < KR_BLOCK_COLUMNS ? c->columns - at : KR_BLOCK_COLUMNS;
+                kr_unpack(back, c->type, s->packed, c->columns, row + r, at, count);
+                for (size_t i = 0; i < count; i++) {
+                    double value = (double)values[r * c->columns + at + i], e = (double)back[i] - value;
+                    *error += e * e;
+                    *square += value * value;
+                }
+            }
+    }
+}
+
+static krait_status tell(saving *s, const item *it, const kr_tensor *tensor, size_t count, double error_sum, double square,
+                         krait_error *error)
+{
+    const krait_save_options *o = s->options;
+    size_t bytes = 0;
+    kr_tensor_bytes(tensor, &bytes);
+    if (o->on_tensor)
+        o->on_tensor(o->user, &(krait_saved_tensor){ .name = tensor->name,
+                                                     .source_name = it->tensor->name,
+                                                     .from = it->tensor->dtype,
+                                                     .to = tensor->dtype,
+                                                     .elements = count,
+                                                     .bytes = bytes,
+                                                     .error = square > 0 ? sqrt(error_sum / square) : 0,
+                                                     .reason = it->reason });
+    s->done += count;
+    if (o->progress.report && !o->progress.report(o->progress.user, "writing", s->done, s->total))
+        return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: writing was interrupted", s->path);
+    return KRAIT_OK;
+}
+
+/* The data of tensor i, for kr_safetensors_write_each(). */
+static krait_status provide(void *context, size_t i, const void **data, krait_error *error)
+{
+    saving *s = context;
+    const item *it = &s->items[i];
+    const kr_tensor *tensor = &s->tensors[i];
+    size_t count = kr_parameter_count(it->parameter, &s->config), rows = kr_dim_size(it->parameter->shape[0], &s->config);
+    bool logarithm = it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf;
+    bool same = it->tensor->dtype == tensor->dtype && !logarithm;
+    if (same && (kr_tensor_is_contiguous(it->tensor) || kr_tensor_is_packed(it->tensor))) {
+        *data = it->tensor->data;
+        return tell(s, it, tensor, count, 0, 0, error);
+    }
+    kr_tensor_to_float32(s->values, it->tensor);
+    for (size_t j = 0; j < count && logarithm; j++) s->values[j] = (float)log(-(double)s->values[j]); /* GGUF files have A */
+    double error_sum = 0, square = 0;
+    bool finite = true;
+    for (size_t j = 0; j < count; j++) finite = finite && isfinite(s->values[j]);
+    if (!finite && kr_is_grouped(it->type))
+        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected finite values that %s can hold, found others", tensor->name,
+                       krait_weight_type_name(it->type));
+    if (it->type == KRAIT_WEIGHT_F32) {
+        *data = s->values;
+    } else {
+        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows });
+        for (size_t g = 0; g * KR_GROUP_ROWS < rows; g++) error_sum += s->errors[g], square += s->squares[g];
+        if (finite && !isfinite(error_sum))
+            return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected values that %s can hold, found larger ones",
+                           tensor->name, krait_weight_type_name(it->type));
+        *data = s->packed;
+    }
+    return tell(s, it, tensor, count, error_sum, square, error);
+}
+
+/* ---- the other files --------------------------------------------------------------------------------------------- */
+
+static krait_status write_file(const saving *s, const char *name, const char *data, size_t size, krait_error *error)
+{
+    char *path = kr_join_path(s->path, name);
+    if (!path) return kr_fail_memory(error, "a path", strlen(s->path));
+    kr_writer writer;
+    krait_status status = kr_writer_open(&writer, path, error);
+    if (!status) {
+        status = kr_writer_write(&writer, data, size, error);
+        if (!status)
+            status = kr_writer_commit(&writer, error);
+        else
+            kr_writer_abandon(&writer);
+    }
+    kr_free(path);
+    return status;
+}
+
+/* The checkpoint's own config.json, or the fields of Hugging Face's that we read. */
+static krait_status write_config(const saving *s, krait_error *error)
+{
+    const kr_file *own = kr_checkpoint_file(s->checkpoint, "config.json");
+    if (own) return write_file(s, "config.json", own->data, own->size, error);
+    const krait_config *c = &s->config;
+    const struct {
+        const char *key;
+        int64_t value;
+    } integers[] = {
+        { "vocab_size", c->vocab_size },     { "hidden_size", c->d_model }, { "num_hidden_layers", c->n_layer },
+        { "intermediate_size", c->d_inner }, { "state_size", c->d_state },  { "conv_kernel", c->d_conv },
+        { "time_step_rank", c->dt_rank },
+    };
+    kr_json_writer json = { 0 };
+    kr_json_open(&json, '{');
+    kr_json_key(&json, "model_type"), kr_json_put_text(&json, krait_family_name(c->family));
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
+        kr_json_key(&json, integers[i].key), kr_json_put_integer(&json, integers[i].value);
+    kr_json_key(&json, "use_bias"), kr_json_put_bool(&json, c->proj_bias);
+    kr_json_key(&json, "use_conv_bias"), kr_json_put_bool(&json, c->conv_bias);
+    kr_json_key(&json, "tie_word_embeddings"), kr_json_put_bool(&json, c->tied_head);
+    kr_json_key(&json, "layer_norm_epsilon"), kr_json_put_number(&json, (double)c->norm_eps);
+    if (c->family == KRAIT_FAMILY_FALCON_MAMBA)
+        kr_json_key(&json, "mixer_rms_eps"), kr_json_put_number(&json, (double)c->mixer_norm_eps);
+    if (c->bos_id >= 0) kr_json_key(&json, "bos_token_id"), kr_json_put_integer(&json, c->bos_id);
+    if (c->eos_id >= 0) kr_json_key(&json, "eos_token_id"), kr_json_put_integer(&json, c->eos_id);
+    kr_json_close(&json, '}');
+    krait_status status = json.failed ? kr_fail_memory(error, "config.json", json.length)
+                                      : write_file(s, "config.json", json.buffer, json.length, error);
+    kr_free(json.buffer);
+    return status;
+}
+
+static krait_status write_others(const saving *s, krait_error *error)
+{
+    krait_status status = write_config(s, error);
+    const kr_file *tokenizer = kr_checkpoint_file(s->checkpoint, "tokenizer.json");
+    if (!status && tokenizer) status = write_file(s, "tokenizer.json", tokenizer->data, tokenizer->size, error);
+    if (!status && !tokenizer && s->checkpoint->gguf)
+        kr_checkpoint_add_note(s->checkpoint, "the tokenizer inside a GGUF file is not written as tokenizer.json");
+    return status;
+}
+
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
+
+static krait_status allocate(saving *s, krait_error *error)
+{
+    s->capacity = 1; /* the last one is looked at and passed over */
+    kr_each_parameter(&s->config, NULL, count_place, s, NULL);
+    s->choice_used = kr_alloc_zero(s->options->n_choices, sizeof *s->choice_used);
+    s->items = kr_alloc(s->capacity, sizeof *s->items);
+    s->tensors = kr_alloc(s->capacity, sizeof *s->tensors);
+    if (!s->choice_used || !s->items || !s->tensors)
+        return kr_fail_memory(error, "a list of tensors", s->capacity * sizeof *s->tensors);
+    krait_status status = KRAIT_OK;
+    for (s->pass = 0; s->pass < PASSES && !status; s->pass++) status = kr_each_parameter(&s->config, NULL, list_place, s, error);
+    if (!status) status = kr_type_check_choices(s->options, s->choice_used, error);
+    if (status) return status;
+    size_t most = 0, bytes;
+    for (size_t i = 0; i < s->n; i++)
+        if (kr_tensor_bytes(&s->tensors[i], &bytes) && bytes > most) most = bytes;
+    size_t groups = s->largest_rows / KR_GROUP_ROWS + 1;
+    s->values = kr_alloc(s->largest, sizeof *s->values);
+    s->packed = kr_alloc(most, 1);
+    s->errors = kr_alloc(groups, sizeof *s->errors);
+    s->squares = kr_alloc(groups, sizeof *s->squares);
+    if (!s->values || !s->packed || !s->errors || !s->squares)
+        return kr_fail_memory(error, "a tensor", s->largest * sizeof *s->values + most);
+    return KRAIT_OK;
+}
+
+static krait_status save(saving *s, krait_error *error)
+{
+    krait_status status = allocate(s, error);
+    if (status) return status;
+    bool made = mkdir(s->path, 0777) == 0;
+    if (!made && errno != EEXIST) return kr_fail_errno(error, s->path, "make folder");
+    char *path = kr_join_path(s->path, "model.safetensors");
+    if (!path) status = kr_fail_memory(error, "a path", strlen(s->path));
+    /* The weights last: a folder without them is seen to be incomplete. */
+    if (!status) status = write_others(s, error);
+    static const char *const metadata[][2] = { { "format", "krait" } };
+    if (!status) status = kr_safetensors_write_each(path, s->tensors, s->n, metadata, 1, provide, s, error);
+    kr_free(path);
+    if (status && made) {
+        static const char *const names[] = { "config.json", "tokenizer.json" };
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if ((path = kr_join_path(s->path, names[i]))) unlink(path), kr_free(path);
+        rmdir(s->path);
+    }
+    return status;
+}
+
+krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const char *folder, const krait_save_options *options,
+                                   krait_error *error)
+{
+    static const krait_save_options usual;
+    if (!checkpoint || !folder)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_checkpoint_save: %s is NULL", checkpoint ? "folder" : "checkpoint");
+    saving s = { .checkpoint = checkpoint, .path = folder, .options = options ? options : &usual };
+    s.threads = s.options->threads > 0 ? s.options->threads : kr_threads_available();
+    krait_status status = kr_type_check_options(s.options, error);
+    if (!status) status = krait_checkpoint_config(checkpoint, &s.config, error);
+    if (!status) status = save(&s, error);
+    kr_arena_free(&s.arena);
+    kr_free(s.choice_used);
+    kr_free(s.items);
+    kr_free(s.tensors);
+    kr_free(s.values);
+    kr_free(s.packed);
+    kr_free(s.errors);
+    kr_free(s.squares);
+    return status;
+}

@@ -1,0 +1,50 @@
+/* What type a parameter is to be held or saved in. */
+#include <fnmatch.h>
+
+#include "model/model.h"
+#include "tensor/packed.h"
+
+krait_weight_type kr_type_fitting(krait_weight_type type, size_t rows, size_t columns)
+{
+    bool larger =
+        kr_is_grouped(type) && kr_packed_bytes(type, rows, columns) >= kr_packed_bytes(KRAIT_WEIGHT_BF16, rows, columns);
+    return larger ? KRAIT_WEIGHT_BF16 : type;
+}
+
+krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice_used, const kr_parameter_place *place,
+                                 const char **reason)
+{
+    for (size_t i = 0; i < options->n_choices; i++) {
+        const char *pattern = options->choices[i].pattern;
+        if (fnmatch(pattern, place->gguf_name, 0) != 0 && fnmatch(pattern, place->name, 0) != 0) continue;
+        choice_used[i] = true;
+        *reason = "chosen";
+        return options->choices[i].type;
+    }
+    if (options->type == KRAIT_WEIGHT_Q4 && place->parameter->flags & KR_AT_LEAST_Q8) {
+        *reason = "small and delicate: at least q8";
+        return KRAIT_WEIGHT_Q8;
+    }
+    return options->type;
+}
+
+krait_status kr_type_check_options(const krait_save_options *options, krait_error *error)
+{
+    if ((unsigned)options->type > KRAIT_WEIGHT_Q4)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
+                       (int)options->type);
+    for (size_t i = 0; i < options->n_choices; i++)
+        if (!options->choices[i].pattern || (unsigned)options->choices[i].type > KRAIT_WEIGHT_Q4)
+            return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: choice %zu: expected a pattern and a type", i);
+    return KRAIT_OK;
+}
+
+krait_status kr_type_check_choices(const krait_save_options *options, const bool *choice_used, krait_error *error)
+{
+    for (size_t i = 0; i < options->n_choices; i++)
+        if (!choice_used[i])
+            return kr_fail(error, KRAIT_ERROR_ARGUMENT,
+                           "%.200s: expected the name of a matrix, or a pattern (*, ?) of some, found none",
+                           options->choices[i].pattern);
+    return KRAIT_OK;
+}
