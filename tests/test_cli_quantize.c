@@ -66,12 +66,13 @@ static void what_is_wrong_is_said_and_leaves_nothing(void **state)
         const char *arguments[10], *message;
         int code;
     } cases[] = {
-        { { "quantize", TINY, "--type", "q8" }, "expected a name that ends in .gguf", 2 },
-        { { "quantize", TINY, "folder", "--type", "q8" }, "folder: expected a name that ends in .gguf", 2 },
-        { { "quantize", "--type", "q8" }, "expected OUT.gguf", 2 },
+        { { "quantize", TINY, "--type", "q8" }, "expected a new or an empty folder, found something in it", 1 },
+        { { "quantize", TINY, "/no/such/folder", "--type", "q8" }, "/no/such/folder: cannot make folder", 1 },
+        { { "quantize", "--shape", "130m", "folder", "--type", "q8" }, "folder: expected a name that ends in .gguf", 2 },
+        { { "quantize", "--type", "q8" }, "expected OUT, the folder or OUT.gguf", 2 },
         { { "quantize", TINY, out }, "expected --type f32, f16, bf16, q8 or q4", 2 },
         { { "quantize", TINY, out, "--type", "q5" }, "--type", 2 },
-        { { "quantize", TINY, out, out, "--type", "q8" }, "MODEL and OUT.gguf are enough", 2 },
+        { { "quantize", TINY, out, out, "--type", "q8" }, "MODEL and OUT are enough", 2 },
         { { "quantize", TINY, out, "--type", "q8", "--keep", "x" }, "--keep: expected PATTERN=TYPE", 2 },
         { { "quantize", TINY, out, "--type", "q8", "--keep", "x=q7" }, "found x=q7", 2 },
         { { "quantize", TINY, out, "--type", "q8", "--shape", "130m" }, "expected one of them", 2 },

@@ -146,6 +146,13 @@ static void a_folder_that_cannot_be_made_is_an_error(void **state)
     krait_error error;
     assert_int_equal(save(KRAIT_TEST_DATA "/models/tiny", "/nonexistent/folder/out", NULL, &error), KRAIT_ERROR_IO);
     assert_non_null(strstr(error.message, "/nonexistent/folder/out"));
+
+    const char *to = folder("full"); /* nor may there be something in it */
+    assert_ok(save(KRAIT_TEST_DATA "/models/tiny", to, NULL, &error));
+    assert_int_equal(save(KRAIT_TEST_DATA "/models/odd", to, NULL, &error), KRAIT_ERROR_IO);
+    assert_non_null(strstr(error.message, "expected a new or an empty folder"));
+    assert_true(exists(to, "model.safetensors"));
+    discard(to);
 }
 
 static bool stop(void *user, const char *what, uint64_t done, uint64_t total)

@@ -1,5 +1,6 @@
 /* krait_checkpoint_save(): a checkpoint's parameters in other types, in a folder of the Hugging Face layout, matrices in q8 and q4 as
  * kernels read them (tensor/packed.h), so that a model made of it is mapped. One tensor is in memory at a time. */
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -276,12 +277,25 @@ static krait_status allocate(saving *s, krait_error *error)
     return KRAIT_OK;
 }
 
+/* False also where it cannot be read. */
+static bool is_empty(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    bool empty = entries != NULL;
+    for (struct dirent *entry; entries && (entry = readdir(entries));)
+        empty = empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+    if (entries) closedir(entries);
+    return empty;
+}
+
 static krait_status save(saving *s, krait_error *error)
 {
     krait_status status = allocate(s, error);
     if (status) return status;
     bool made = mkdir(s->path, 0777) == 0;
     if (!made && errno != EEXIST) return kr_fail_errno(error, s->path, "make folder");
+    if (!made && !is_empty(s->path)) /* it may be what someone wanted to read from */
+        return kr_fail(error, KRAIT_ERROR_IO, "%s: expected a new or an empty folder, found something in it", s->path);
     char *path = kr_join_path(s->path, "model.safetensors");
     if (!path) status = kr_fail_memory(error, "a path", strlen(s->path));
     /* The weights last: a folder without them is seen to be incomplete. */
@@ -289,11 +303,11 @@ static krait_status save(saving *s, krait_error *error)
     static const char *const metadata[][2] = { { "format", "krait" } };
     if (!status) status = kr_safetensors_write_each(path, s->tensors, s->n, metadata, 1, provide, s, error);
     kr_free(path);
-    if (status && made) {
+    if (status) {
         static const char *const names[] = { "config.json", "tokenizer.json" };
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
             if ((path = kr_join_path(s->path, names[i]))) unlink(path), kr_free(path);
-        rmdir(s->path);
+        if (made) rmdir(s->path);
     }
     return status;
 }
