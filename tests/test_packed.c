@@ -22,7 +22,8 @@ static float *normals(size_t n, uint64_t seed)
 static void a_row_comes_back_within_half_a_step(void **state)
 {
     (void)state;
-    static const double most[N_TYPES] = { 0, 0, 0x1p-9, 0x1p-6, 0.025, 0.45 }, mean_square[N_TYPES] = { 0, 0, 1e-6, 2e-5, 1e-4, 0.011 };
+    static const double most[N_TYPES] = { 0, 0, 0x1p-9, 0x1p-6, 0.025, 0.45 },
+                        mean_square[N_TYPES] = { 0, 0, 1e-6, 2e-5, 1e-4, 0.011 };
     static const size_t sizes[][2] = { { 1, 1 }, { 16, 64 }, { 17, 65 }, { 40, 48 }, { 5, 200 }, { 33, 31 } };
     for (krait_weight_type type = 0; type <= KRAIT_WEIGHT_Q4; type++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {

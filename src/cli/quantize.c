@@ -272,7 +272,8 @@ const kr_command kr_command_quantize = {
         "types, its bytes, and the root of the mean squared error relative to the weights. Without MODEL, the "
         "built-in model. Rows that blocks of GGUF do not divide are stored in f16. A model in bf16 is the same in bf16, bit for "
         "bit.",
-    .examples = "  krait quantize path/to/mamba-130m-hf mamba-130m-q8 --type q8   # then: krait run -m mamba-130m-q8\n"
+    .examples = "  krait quantize path/to/mamba-130m-hf mamba-130m-q8 --type q8\n"
+                "  krait run -m mamba-130m-q8 -p 'Hello'\n"
                 "  krait quantize path/to/mamba-130m-hf mamba-130m.gguf --type q8\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep 'token_embd.weight=q8'\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep '*.x_proj.*=f16'\n"

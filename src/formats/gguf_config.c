@@ -75,9 +75,10 @@ krait_status kr_gguf_hints(kr_config_hints *result, kr_arena *arena, const kr_gg
     kr_config_hints hints = { .file = gguf->file };
     double parts = 1;
     if (kr_gguf_number(kr_gguf_find(gguf, "split.count"), &parts) && parts > 1)
-        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
-                       "%s: split.count: expected a whole model in one file, found one of %g parts: join them (llama-gguf-split --merge)",
-                       gguf->file, parts);
+        return kr_fail(
+            error, KRAIT_ERROR_UNSUPPORTED,
+            "%s: split.count: expected a whole model in one file, found one of %g parts: join them (llama-gguf-split --merge)",
+            gguf->file, parts);
     krait_status status = read_architecture(&hints, gguf, error);
     for (size_t i = 0; i < sizeof fields / sizeof *fields && !status; i++)
         status = read_field(&hints, arena, gguf, &fields[i], error);
