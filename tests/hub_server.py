@@ -164,6 +164,6 @@ hub = Server(("127.0.0.1", 0), Handler)
 cdn = Server(("127.0.0.1", 0), Cdn)
 for server in (hub, cdn):
     threading.Thread(target=server.serve_forever, daemon=True).start()
-print(hub.server_port, cdn.server_port, flush=True)
+print(f"{hub.server_port} {cdn.server_port}\n", end="", flush=True)  # at once, also where Python is told not to buffer
 while os.read(0, 1):  # not sys.stdin, which may be anything
     pass

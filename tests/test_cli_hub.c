@@ -214,7 +214,10 @@ static bool serve(void)
     close(to[0]);
     close(from[1]);
     to_server = to[1];
-    if (read(from[0], ports, sizeof ports - 1) <= 0) {
+    size_t length = 0; /* the line may come in parts */
+    for (ssize_t n = 1; n > 0 && length + 1 < sizeof ports && !strchr(ports, '\n'); length += n > 0 ? (size_t)n : 0)
+        n = read(from[0], ports + length, sizeof ports - 1 - length);
+    if (!strchr(ports, '\n')) {
         waitpid(server, &status, 0);
         fail_msg("hub_server.py did not start");
     }
