@@ -11,7 +11,7 @@ enum {
     DOT_STREAM_TOKENS = VEC_LANES == 16 ? 3 : 0, /* what is few */
     DOT_TOKENS = VEC_LANES == 16 ? 12 : 3,       /* of a tile with one group */
     DOT_BLOCK_BYTES = 256 << 10,                 /* of x that one passage over the weights multiplies */
-    DOT_AHEAD = 4096                             /* bytes ahead that few tokens ask for */
+    DOT_AHEAD = 1024                             /* bytes ahead that few tokens ask for */
 };
 
 VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t group, size_t step, const size_t groups, size_t t,
