@@ -57,7 +57,7 @@ typedef struct report {
 
 static void put_head(const report *r)
 {
-    printf("%s: %s parameters, %s as float32; made or loaded in %s\n", r->name,
+    printf("%s: %s parameters, %s of weights; made or loaded in %s\n", r->name,
            kr_text_count(krait_config_parameters(krait_model_config(r->model))).text,
            kr_text_bytes(krait_model_bytes(r->model)).text, kr_text_seconds(r->load_seconds).text);
     printf("krait %s (%s), computing with %s\n\n", krait_version(), krait_build_info(), r->isa);
@@ -139,7 +139,7 @@ static bool put_json(const report *r)
     kr_json_open(&json, '{');
     put_word(&json, "model", r->name);
     put_integer(&json, "parameters", krait_config_parameters(krait_model_config(r->model)));
-    put_integer(&json, "float32_bytes", krait_model_bytes(r->model));
+    put_integer(&json, "weight_bytes", krait_model_bytes(r->model));
     put_integer(&json, "bytes_per_token", krait_model_bytes_per_token(r->model));
     put_number(&json, "load_seconds", r->load_seconds);
     put_word(&json, "version", krait_version());
