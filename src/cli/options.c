@@ -139,6 +139,16 @@ static bool parse_counts(const kr_option *option, kr_counts *list, kr_arena *are
     return true;
 }
 
+static bool append(kr_texts *list, kr_arena *arena, const char *text)
+{
+    const char **items = kr_arena_alloc(arena, list->n + 1, sizeof *items);
+    if (!items) return false;
+    if (list->n) memcpy(items, list->items, list->n * sizeof *items);
+    items[list->n++] = text;
+    list->items = items;
+    return true;
+}
+
 static bool store(const kr_command *command, const kr_option *option, bool as_letter, void *values, kr_arena *arena,
                   const char *text)
 {
@@ -165,18 +175,10 @@ static bool store(const kr_command *command, const kr_option *option, bool as_le
         if (!parse_number(text, &number) || !in_range(option, number)) break;
         *(double *)field = number;
         return true;
-    case KR_OPTION_TEXTS: {
-        kr_texts *list = (kr_texts *)field;
-        const char **items = kr_arena_alloc(arena, list->n + 1, sizeof *items);
-        if (!items) {
-            no_memory = true;
-            break;
-        }
-        if (list->n) memcpy(items, list->items, list->n * sizeof *items);
-        items[list->n++] = text;
-        list->items = items;
-        return true;
-    }
+    case KR_OPTION_TEXTS:
+        if (append((kr_texts *)field, arena, text)) return true;
+        no_memory = true;
+        break;
     case KR_OPTION_COUNTS:
         if (parse_counts(option, (kr_counts *)field, arena, text, &no_memory)) return true;
         if (no_memory) break;
@@ -243,8 +245,13 @@ static void forget_default(const kr_option *option, void *values, uint64_t *give
 }
 
 /* The index-th argument that is no option. Of two that are possible, the last is the one that there always is. */
-static bool take_operand(const kr_command *command, void *values, size_t index, const char *word)
+static bool take_operand(const kr_command *command, void *values, kr_arena *arena, size_t index, const char *word)
 {
+    if (command->operands) {
+        if (append((kr_texts *)((char *)values + command->operand_offset), arena, word)) return true;
+        fprintf(stderr, "krait %s: out of memory\n", command->name);
+        return false;
+    }
     const char **first = (const char **)((char *)values + command->operand_offset);
     const char **last = (const char **)((char *)values + command->last_operand_offset);
     if (!command->operand)
@@ -276,7 +283,7 @@ kr_parsed kr_options_parse(const kr_command *command, void *values, kr_arena *ar
         char name[64];
         bool as_letter = word[0] == '-' && word[1] != '-';
         if (only_operands || word[0] != '-' || !word[1]) {
-            if (!take_operand(command, values, n_operands++, word)) return KR_PARSED_WRONG;
+            if (!take_operand(command, values, arena, n_operands++, word)) return KR_PARSED_WRONG;
             continue;
         }
         if (strcmp(word, "--") == 0) {

@@ -53,6 +53,7 @@ typedef struct kr_command {
     size_t n_options;
     const char *operand; /* what the one argument that is no option is called; NULL: there is none */
     size_t operand_offset;
+    bool operands; /* there may be any number of them: operand_offset is that of a kr_texts */
     const char
         *last_operand; /* what a second one, behind it, is called; given alone, an argument is this one. NULL: there is none */
     size_t last_operand_offset;
