@@ -147,6 +147,23 @@ krait_status kr_writer_write(kr_writer *writer, const void *data, size_t size, k
     return KRAIT_OK;
 }
 
+krait_status kr_writer_overwrite(kr_writer *writer, size_t offset, const void *data, size_t size, krait_error *error)
+{
+    if (writer->failed) return kr_fail(error, KRAIT_ERROR_IO, "%s: an earlier write failed", writer->path);
+    krait_status status = write_all(writer, writer->buffer, writer->used, error);
+    writer->used = 0;
+    for (size_t done = 0; !status && done < size;) {
+        ssize_t n = pwrite(writer->fd, (const char *)data + done, size - done, (off_t)(offset + done));
+        if (n >= 0)
+            done += (size_t)n;
+        else if (errno != EINTR) {
+            writer->failed = true;
+            status = kr_fail_errno(error, writer->path, "write");
+        }
+    }
+    return status;
+}
+
 krait_status kr_writer_commit(kr_writer *writer, krait_error *error)
 {
     krait_status status = KRAIT_OK;

@@ -39,6 +39,8 @@ typedef struct kr_writer {
 
 krait_status kr_writer_open(kr_writer *writer, const char *path, krait_error *error);
 krait_status kr_writer_write(kr_writer *writer, const void *data, size_t size, krait_error *error);
+/* Replaces bytes written before, in a regular file. */
+krait_status kr_writer_overwrite(kr_writer *writer, size_t offset, const void *data, size_t size, krait_error *error);
 /* Flushes, syncs, renames and closes. After it, or after abandon, the writer is closed. */
 krait_status kr_writer_commit(kr_writer *writer, krait_error *error);
 void kr_writer_abandon(kr_writer *writer);

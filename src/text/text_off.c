@@ -1,5 +1,6 @@
 /* A build without text: what the rest of the folder defines, saying so. CMake takes this file instead of the others. */
 #include "base/status.h"
+#include "krait/data.h"
 #include "text/text.h"
 
 const char *kr_text_info(void) { return "off"; }
@@ -77,6 +78,12 @@ int32_t krait_tokenizer_id(const krait_tokenizer *tokenizer, const char *token, 
 {
     (void)tokenizer, (void)token, (void)length;
     return -1;
+}
+
+uint64_t krait_tokenizer_fingerprint(const krait_tokenizer *tokenizer)
+{
+    (void)tokenizer;
+    return 0;
 }
 
 krait_status krait_decoder_create(krait_decoder **decoder, const krait_tokenizer *tokenizer, bool keep_special,

@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/utf8.h"
 #include "formats/checkpoint.h"
 #include "formats/gguf_tokenizer.h"
+#include "krait/data.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/normalize.h"
@@ -311,4 +313,22 @@ int32_t krait_tokenizer_id(const krait_tokenizer *tokenizer, const char *token, 
     int32_t id = find_added(tokenizer, &tokenizer->raw, token, length);
     if (id < 0) id = find_added(tokenizer, &tokenizer->normalized, token, length);
     return id < 0 ? kr_vocabulary_find(&tokenizer->vocabulary, token, length) : id;
+}
+
+uint64_t krait_tokenizer_fingerprint(const krait_tokenizer *tokenizer)
+{
+    if (!tokenizer) return 0;
+    const kr_vocabulary *v = &tokenizer->vocabulary;
+    unsigned char number[9];
+    for (size_t i = 0; i < 8; i++) number[i] = (unsigned char)((uint64_t)v->size >> 8 * i);
+    uint64_t hash = kr_fnv1a(KR_FNV_START, number, 8);
+    for (size_t id = 0; id < v->size; id++) {
+        const kr_token *token = &v->tokens[id];
+        if (!token->bytes) continue;
+        for (size_t i = 0; i < 8; i++) number[i] = (unsigned char)((i < 4 ? id : token->length) >> 8 * (i % 4));
+        number[8] = token->special;
+        hash = kr_fnv1a(hash, number, sizeof number);
+        hash = kr_fnv1a(hash, token->bytes, token->length);
+    }
+    return hash;
 }

@@ -2,13 +2,12 @@
 
 #include <string.h>
 
+#include "base/hash.h"
 #include "text/byte_level.h"
 
-/* FNV-1a. */
 static uint64_t hash_bytes(const char *bytes, size_t length)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
+    uint64_t hash = kr_fnv1a(KR_FNV_START, bytes, length);
     return hash ^ hash >> 32;
 }
 
