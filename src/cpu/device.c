@@ -7,6 +7,10 @@ const kr_cpu_kernels kr_cpu_kernels_plain = {
     .rms_norm = kr_rms_norm_plain,
     .conv = kr_conv_plain,
     .scan = kr_scan_plain,
+    .scan_backward = kr_scan_backward_plain,
+    .conv_backward = kr_conv_backward_plain,
+    .rms_norm_factors = kr_rms_norm_factors_plain,
+    .rms_norm_backward = kr_rms_norm_backward_plain,
     .matvec = kr_matvec_plain,
     .dot = kr_dot_plain,
     .quantize = kr_quantize_plain,
@@ -32,21 +36,26 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
 _Static_assert(KR_MATVEC_MAX_TOKENS >= KRAIT_BATCH_MAX_ROWS, "rows of a batch share a step");
 
 /* The ops find their kernels by exec->device->isa: the tables differ in nothing else. */
-#define DEVICE(ISA)                                      \
-    [ISA] = {                                            \
-        .name = "cpu",                                   \
-        .isa = ISA,                                      \
-        .embedding = kr_cpu_embedding,                   \
-        .linear = kr_cpu_linear,                         \
-        .rms_norm = kr_cpu_rms_norm,                     \
-        .conv = kr_cpu_conv,                             \
-        .scan = kr_cpu_scan,                             \
-        .mixer_step = kr_cpu_mixer_step,                 \
-        .linear_scratch = kr_cpu_linear_scratch,         \
-        .scan_scratch = kr_cpu_scan_scratch,             \
-        .mixer_step_scratch = kr_cpu_mixer_step_scratch, \
-        .mixer_step_max = 16,                            \
-        .independent_tokens = KR_MATVEC_MAX_TOKENS,      \
+#define DEVICE(ISA)                                                    \
+    [ISA] = {                                                          \
+        .name = "cpu",                                                 \
+        .isa = ISA,                                                    \
+        .embedding = kr_cpu_embedding,                                 \
+        .linear = kr_cpu_linear,                                       \
+        .rms_norm = kr_cpu_rms_norm,                                   \
+        .conv = kr_cpu_conv,                                           \
+        .scan = kr_cpu_scan,                                           \
+        .mixer_step = kr_cpu_mixer_step,                               \
+        .rms_norm_backward = kr_cpu_rms_norm_backward,                 \
+        .conv_backward = kr_cpu_conv_backward,                         \
+        .scan_backward = kr_cpu_scan_backward,                         \
+        .linear_scratch = kr_cpu_linear_scratch,                       \
+        .scan_scratch = kr_cpu_scan_scratch,                           \
+        .mixer_step_scratch = kr_cpu_mixer_step_scratch,               \
+        .rms_norm_backward_scratch = kr_cpu_rms_norm_backward_scratch, \
+        .scan_backward_scratch = kr_cpu_scan_backward_scratch,         \
+        .mixer_step_max = 16,                                          \
+        .independent_tokens = KR_MATVEC_MAX_TOKENS,                    \
     }
 
 static const kr_device devices[] = {

@@ -21,6 +21,15 @@ typedef struct kr_quantized {
 /* Carves the rows of n tokens from memory, aligned to 64, or only counts its bytes. */
 size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t columns);
 
+/* A piece of the scan's backward pass: the tokens of one chunk, channels begin..end-1 of one group, at most KR_SCAN_TILE_CHANNELS. */
+typedef struct kr_scan_part {
+    size_t first, count; /* tokens; count <= KR_SCAN_CHUNK */
+    size_t group, begin, end;
+    const float *saved; /* [d_state, d_inner] (x2): before token `first` */
+    float *carry;       /* [d_state, d_inner] (x2): in the gradient of the states after the chunk, out of those before */
+    kr_view dB, dC;     /* [count, d_state] (x2), written: the sums over these channels alone; nonsense if B or C is fixed */
+} kr_scan_part;
+
 typedef struct kr_cpu_kernels {
     /* Tokens begin..end-1. */
     void (*rms_norm)(const kr_rms_norm *op, size_t begin, size_t end);
@@ -29,6 +38,15 @@ typedef struct kr_cpu_kernels {
     /* The same. scratch: kr_cpu_scan_scratch(1, d_state) bytes, aligned to 64. Vectors: real A, B and C per token,
      * d_state <= KR_SCAN_MAX_STATE only. */
     void (*scan)(const kr_scan *op, size_t begin, size_t end, void *scratch);
+    /* The gradient of what kr_scan_part says, but for dB and dC per token. scratch: what kr_cpu_scan_backward_scratch() counts for a
+     * thread, aligned to 64. Vectors: as in scan. */
+    void (*scan_backward)(const kr_scan_backward *op, const kr_scan_part *part, void *scratch);
+    /* Channels begin..end-1 of every sequence. */
+    void (*conv_backward)(const kr_conv_backward *op, size_t begin, size_t end);
+    /* Of tokens begin..end-1: factors[t] = { r, r^3 / dim * sum_j g[j] x[t, j] }, see ops.h. */
+    void (*rms_norm_factors)(const kr_rms_norm_backward *op, float (*factors)[2], size_t begin, size_t end);
+    /* Channels begin..end-1 of dx and dweight. */
+    void (*rms_norm_backward)(const kr_rms_norm_backward *op, const float (*factors)[2], size_t begin, size_t end);
     /* Columns begin..end-1 of y, that is rows begin..end-1 of the weight, for all tokens: decode and small batches. An element
      * of y depends on its rows of x and weight alone, not on n_tokens or the range. */
     void (*matvec)(const kr_linear *op, size_t begin, size_t end);
@@ -54,6 +72,10 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa);
 void kr_rms_norm_plain(const kr_rms_norm *op, size_t begin, size_t end);
 void kr_conv_plain(const kr_conv *op, size_t begin, size_t end);
 void kr_scan_plain(const kr_scan *op, size_t begin, size_t end, void *scratch); /* scratch unused */
+void kr_rms_norm_factors_plain(const kr_rms_norm_backward *op, float (*factors)[2], size_t begin, size_t end);
+void kr_rms_norm_backward_plain(const kr_rms_norm_backward *op, const float (*factors)[2], size_t begin, size_t end);
+void kr_conv_backward_plain(const kr_conv_backward *op, size_t begin, size_t end);
+void kr_scan_backward_plain(const kr_scan_backward *op, const kr_scan_part *part, void *scratch);
 void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);
 void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
 void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
@@ -65,10 +87,15 @@ void kr_cpu_rms_norm(const kr_exec *exec, const kr_rms_norm *op);
 void kr_cpu_conv(const kr_exec *exec, const kr_conv *op);
 void kr_cpu_scan(const kr_exec *exec, const kr_scan *op);
 void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op);
+void kr_cpu_rms_norm_backward(const kr_exec *exec, const kr_rms_norm_backward *op);
+void kr_cpu_conv_backward(const kr_exec *exec, const kr_conv_backward *op);
+void kr_cpu_scan_backward(const kr_exec *exec, const kr_scan_backward *op);
 /* Columns begin..end-1 of y on the caller's thread, with any weights; scratch: kr_cpu_linear_scratch(). */
 void kr_cpu_linear_alone(const kr_cpu_kernels *kernels, const kr_linear *op, size_t begin, size_t end, void *scratch);
 size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);
 size_t kr_cpu_scan_scratch(int threads, size_t d_state);
+size_t kr_cpu_rms_norm_backward_scratch(size_t n_tokens);
+size_t kr_cpu_scan_backward_scratch(int threads, size_t d_inner, size_t d_state, size_t n_groups);
 size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);
 
 /* The scan's vectors work on tiles of tokens x channels, kept in scratch, so that a stride of a power of two between tokens does

@@ -113,8 +113,16 @@ VEC_INLINE void scan_fetch(const float *rows, size_t n_rows, size_t stride, size
         for (size_t c = 0; c < n_channels; c += 16) __builtin_prefetch(rows + n * stride + c, 0, 2);
 }
 
+/* What the backward pass starts a chunk from. */
+VEC_INLINE void scan_save(const kr_scan *op, const float *state, float *saved, size_t channel, size_t n_channels)
+{
+    for (size_t i = channel; i < op->d_state * op->d_inner; i += op->d_inner)
+        memcpy(saved + i, state + i, n_channels * sizeof *saved);
+}
+
 /* All tokens of all sequences, for channels (at most a tile's) of one group. n_next channels follow later: with one token a sequence
  * (decode), states and A are most of what there is to read. */
+_Static_assert(KR_SCAN_CHUNK % KR_SCAN_TILE_TOKENS == 0, "chunks begin with tiles");
 static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group, size_t channel, size_t n_channels, size_t n_next)
 {
     size_t N = op->d_state;
@@ -129,6 +137,7 @@ static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group,
         }
         largest_A[c / VEC_LANES] = max;
     }
+    float *saved = op->saved;
     for (size_t s = 0; s < op->rows.n_sequences; s++) {
         size_t end = op->rows.start[s + 1];
         if (s + 1 < op->rows.n_sequences) {
@@ -139,6 +148,10 @@ static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group,
         }
         for (size_t t = op->rows.start[s]; t < end; t += KR_SCAN_TILE_TOKENS) {
             size_t n_tokens = end - t < KR_SCAN_TILE_TOKENS ? end - t : KR_SCAN_TILE_TOKENS;
+            if (saved && (t - op->rows.start[s]) % KR_SCAN_CHUNK == 0) {
+                scan_save(op, op->state[s], saved, channel, n_channels);
+                saved += N * op->d_inner;
+            }
             const float *B = op->B.data + t * op->B.stride + group * N, *C = op->C.data + t * op->C.stride + group * N;
             scan_inputs(op, tile, t, n_tokens, channel, n_channels, largest_dt);
             for (size_t c = 0; c < n_channels; c += VEC_LANES) {

@@ -6,6 +6,10 @@
  * over channels everywhere and nothing is transposed. (Files and the public API show them as [d_inner, d_state] and
  * [d_inner, width-1], as everybody else does: src/model/state.c turns them.)
  *
+ * Backward ops follow their forward op. With L the loss, dx stands for dL/dx. Gradients of activations are written, or added where a
+ * flag says so; those of parameters are added to what is there. An absent output (NULL) is not wanted. Every sum has an order of its
+ * own that does not depend on the number of threads.
+ *
  * Ops neither allocate nor fail: sizes and pointers are the caller's promise. They thread themselves over exec->threads.
  * Outputs may not overlap inputs unless an op says so. The same inputs give the same bits for every number of threads,
  * except in kr_linear where the GEMM library says otherwise (docs/ARCHITECTURE.md). */
@@ -83,6 +87,17 @@ typedef struct kr_rms_norm {
     kr_view y;
 } kr_rms_norm;
 
+/* dx[t, i] (+)= r g[i] - x[t, i] r^3 / dim * sum_j g[j] x[t, j]   with g[i] = weight[i] dy[t, i], r = 1 / sqrt(mean_i x[t, i]^2 + eps)
+ * dweight[i] += sum_t dy[t, i] x[t, i] r
+ * dx may be x or dy. */
+typedef struct kr_rms_norm_backward {
+    kr_rms_norm forward; /* as it was run; y is not used */
+    kr_cview dy;         /* [n_tokens, dim] */
+    kr_view dx;          /* [n_tokens, dim], or data NULL */
+    bool add;            /* dx += instead of dx = */
+    float *dweight;      /* [dim], += */
+} kr_rms_norm_backward;
+
 /* ---- causal convolution, depthwise ------------------------------------------------------------------------------
  *
  *     y[t, d] = act(bias[d] + sum_w weight[w, d] * x[t - (width-1) + w, d])        act = silu or identity
@@ -98,6 +113,25 @@ typedef struct kr_conv {
     float *const *state; /* one [width-1, dim] per sequence, in/out */
     kr_view y;           /* [n_tokens, dim] */
 } kr_conv;
+
+/* With x[-(width-1)..-1] the state before, s[t, d] what act is applied to, and ds = dy act'(s), zero outside of the sequence:
+ *
+ *     dx[t, d]       = sum_w weight[w, d] ds[t + (width-1) - w, d]  + dstate of x[t, d], if the last state has it
+ *     dweight[w, d] += sum_t ds[t, d] x[t - (width-1) + w, d]
+ *     dbias[d]      += sum_t ds[t, d]
+ *
+ * and dstate becomes dx[-(width-1)..-1], the gradient of the state before. dx may be x or dy. */
+typedef struct kr_conv_backward {
+    kr_conv forward;                  /* as it was run; y and state are not used */
+    const float *const *state_before; /* one [width-1, dim] per sequence, as it was before; NULL, or a NULL in it: zeros */
+    kr_cview dy;                      /* [n_tokens, dim] */
+    float *const
+        *dstate;    /* one [width-1, dim] per sequence: in the gradient of the last state, out that of the state before. NULL, or
+                             a NULL in it: zero, and not wanted */
+    kr_view dx;     /* [n_tokens, dim], or data NULL */
+    float *dweight; /* [width, dim], += */
+    float *dbias;   /* [dim], += */
+} kr_conv_backward;
 
 /* ---- selective scan (Gu & Dao 2023, eq. 2 and algorithm 2) -------------------------------------------------------
  *
@@ -124,8 +158,49 @@ typedef struct kr_scan {
     const float *delta_bias; /* [d_inner] or NULL */
     bool delta_softplus;
     float *const *state; /* one [d_state, d_inner] (x2) per sequence, in/out */
-    kr_view y;           /* [n_tokens, d_inner] */
+    float *saved; /* NULL, or out, for the backward pass: the states before the tokens 0, KR_SCAN_CHUNK, 2 KR_SCAN_CHUNK.. of each
+                            sequence, one sequence after another: [kr_scan_chunks(), d_state, d_inner] (x2) */
+    kr_view y;    /* [n_tokens, d_inner] */
 } kr_scan;
+
+/* The scan keeps one state in so many tokens; the backward pass computes the others again, a chunk at a time. */
+enum { KR_SCAN_CHUNK = 128 };
+
+/* How many states kr_scan.saved holds. */
+static inline size_t kr_scan_chunks(kr_rows rows)
+{
+    size_t chunks = 0;
+    for (size_t s = 0; s < rows.n_sequences; s++)
+        chunks += (rows.start[s + 1] - rows.start[s] + KR_SCAN_CHUNK - 1) / KR_SCAN_CHUNK;
+    return chunks;
+}
+
+/* With a[t, n, d] = exp(dt A[n, d]) and q[t, d] = dy[t, d] silu(z[t, d]), from the last token to the first:
+ *
+ *     dh[t, n, d] = C[t, g, n] q[t, d] + a[t+1, n, d] dh[t+1, n, d]          at the last token: + the given gradient of the last state
+ *     p[t, d]     = sum_n B[t, g, n] dh[t, n, d]                             the gradient of dt u
+ *     ddt[t, d]   = u[t, d] p[t, d] + sum_n A[n, d] a[t, n, d] h[t-1, n, d] dh[t, n, d]
+ *
+ *     du[t, d]      = dt p[t, d] + D[d] q[t, d]                    dA[n, d]      += sum_t dt a[t, n, d] h[t-1, n, d] dh[t, n, d]
+ *     ddelta[t, d]  = ddt[t, d] act'(delta[t, d] + delta_bias[d])  dD[d]         += sum_t q[t, d] u[t, d]
+ *     dz[t, d]      = dy[t, d] (C h + D u)[t, d] silu'(z[t, d])    ddelta_bias[d] += sum_t ddelta[t, d]
+ *     dB[t, g, n]   = sum_d dt u[t, d] dh[t, n, d]
+ *     dC[t, g, n]   = sum_d q[t, d] h[t, n, d]                     over the channels of the group
+ *
+ * and dstate becomes a[0] dh[0], the gradient of the state before. Fixed B and C: dB[n, d] += sum_t.., likewise dC. Complex numbers:
+ * the gradient of x is dL/dRe x + i dL/dIm x.
+ * du, ddelta, dz and y may be the memory of u, delta, z or dy: each element is read before it is written. */
+typedef struct kr_scan_backward {
+    kr_scan forward; /* as it was run, with what it saved; state and y are not used */
+    kr_cview dy;     /* [n_tokens, d_inner] */
+    float *const
+        *dstate; /* one [d_state, d_inner] (x2) per sequence: in the gradient of the last state, out that of the state before.
+                             NULL, or a NULL in it: zero, and not wanted */
+    kr_view du, ddelta, dz; /* [n_tokens, d_inner], written; data NULL: not wanted. ddelta is of delta before bias and softplus */
+    kr_view dB, dC;         /* [n_tokens, n_groups, d_state] (x2), written; fixed: [d_state, d_inner] (x2), += */
+    float *dA, *dD, *ddelta_bias; /* shaped as A, D and delta_bias, +=. dA is A's, not A_log's */
+    kr_view y;                    /* the forward pass's output once more, which so need not be kept; data NULL: not wanted */
+} kr_scan_backward;
 
 /* ---- the mixer's decode step, fused ------------------------------------------------------------------------------
  *
@@ -163,10 +238,16 @@ struct kr_device {
     void (*conv)(const kr_exec *exec, const kr_conv *op);
     void (*scan)(const kr_exec *exec, const kr_scan *op);
     void (*mixer_step)(const kr_exec *exec, const kr_mixer_step *op);
+    void (*rms_norm_backward)(const kr_exec *exec, const kr_rms_norm_backward *op);
+    void (*conv_backward)(const kr_exec *exec, const kr_conv_backward *op);
+    void (*scan_backward)(const kr_exec *exec, const kr_scan_backward *op);
     /* Bytes of scratch that one call needs, for any number of tokens up to n_tokens. */
     size_t (*linear_scratch)(int threads, size_t n_tokens, size_t rows, size_t columns);
     size_t (*scan_scratch)(int threads, size_t d_state);
     size_t (*mixer_step_scratch)(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);
+    size_t (*rms_norm_backward_scratch)(size_t n_tokens);
+    /* Complex numbers count as two states. */
+    size_t (*scan_backward_scratch)(int threads, size_t d_inner, size_t d_state, size_t n_groups);
     /* At most this many one-token sequences go through mixer_step with profit; above, the ops one by one. */
     size_t mixer_step_max;
     /* In steps of at most this many tokens, a sequence's results have the same bits whatever else is in the step and wherever the
@@ -180,5 +261,11 @@ static inline void kr_rms_norm_run(const kr_exec *e, const kr_rms_norm *op) { e-
 static inline void kr_conv_run(const kr_exec *e, const kr_conv *op) { e->device->conv(e, op); }
 static inline void kr_scan_run(const kr_exec *e, const kr_scan *op) { e->device->scan(e, op); }
 static inline void kr_mixer_step_run(const kr_exec *e, const kr_mixer_step *op) { e->device->mixer_step(e, op); }
+static inline void kr_rms_norm_backward_run(const kr_exec *e, const kr_rms_norm_backward *op)
+{
+    e->device->rms_norm_backward(e, op);
+}
+static inline void kr_conv_backward_run(const kr_exec *e, const kr_conv_backward *op) { e->device->conv_backward(e, op); }
+static inline void kr_scan_backward_run(const kr_exec *e, const kr_scan_backward *op) { e->device->scan_backward(e, op); }
 
 #endif

@@ -71,6 +71,14 @@ static void compare(check *c, const char *what, kr_cview found, kr_view expected
                     expected.data[i / columns * expected.stride + i % columns], 1e-5 * largest + SMALLEST_NORMAL);
 }
 
+/* A parameter's gradient; expected is NULL where the case has no such parameter, or no gradients. */
+static void compare_floats(check *c, const char *what, const float *found, const float *expected, size_t count)
+{
+    if (expected) compare(c, what, (kr_cview){ found, count }, (kr_view){ (float *)(uintptr_t)expected, count }, 1, count);
+}
+
+static float *zeros(check *c, size_t count) { return memset(check_floats(c, count), 0, count * sizeof(float)); }
+
 /* A tensor without batch whose last two dimensions change places: [dim, n] -> contiguous [n, dim] (with pairs). */
 static float *load_turned(check *c, const vectors *v, const char *key, size_t pair)
 {
@@ -107,10 +115,62 @@ static void load_states(check *c, const vectors *v, const char *key, float *stat
 
 enum { MOST_BATCH = 8 };
 
+static const int activations[] = { 0, 2, 1 }, per_token[] = { 0, 2, 1, 3 }, per_group[] = { 0, 3, 1, 2, 4 };
+
+/* B or C, or the gradient of one; dims without pairs. */
+static kr_view load_coefficients(check *c, const vectors *v, const char *key, const kr_scan *op)
+{
+    size_t pair = op->is_complex ? 2 : 1, n_tokens = op->rows.start[op->rows.n_sequences];
+    size_t dims = (size_t)find(v, key)->n_dims - (pair - 1);
+    if (dims == 2) return (kr_view){ load_turned(c, v, key, pair), op->d_inner * pair };
+    kr_view view;
+    load(c, v, key, dims == 4 ? per_group : per_token, &view, n_tokens, op->n_groups * op->d_state * pair);
+    return view;
+}
+
+static void scan_gradients(check *c, const vectors *v, const kr_scan *forward, kr_view out)
+{
+    size_t n = forward->rows.start[forward->rows.n_sequences], dim = forward->d_inner, pair = forward->is_complex ? 2 : 1;
+    size_t N = forward->d_state, batch = forward->rows.n_sequences, states = N * dim * pair;
+    float *dstate[MOST_BATCH], *dfirst[MOST_BATCH];
+    load_states(c, v, "dlast", dstate, batch, dim, N, pair);
+    load_states(c, v, "grad.h0", dfirst, batch, dim, N, pair);
+    kr_view dy, expected;
+    load(c, v, "dout", activations, &dy, n, dim);
+    kr_scan_backward op = { .forward = *forward,
+                            .dy = check_const(dy),
+                            .dstate = dstate,
+                            .du = check_matrix(c, n, dim),
+                            .ddelta = check_matrix(c, n, dim),
+                            .dz = check_matrix(c, n, dim),
+                            .dA = zeros(c, states),
+                            .dD = zeros(c, dim),
+                            .ddelta_bias = zeros(c, dim),
+                            .y = check_matrix(c, n, dim) };
+    op.dB = forward->fixed_B ? (kr_view){ zeros(c, states), 0 } : check_matrix(c, n, forward->n_groups * N * pair);
+    op.dC = forward->fixed_C ? (kr_view){ zeros(c, states), 0 } : check_matrix(c, n, forward->n_groups * N * pair);
+    kr_exec exec = check_exec(c, c->device, 2, c->device->scan_backward_scratch(2, dim, N * pair, forward->n_groups));
+    kr_scan_backward_run(&exec, &op);
+    compare(c, "y", check_const(op.y), out, n, dim);
+    if (load(c, v, "grad.u", activations, &expected, n, dim)) compare(c, "du", check_const(op.du), expected, n, dim);
+    if (load(c, v, "grad.delta", activations, &expected, n, dim)) compare(c, "ddelta", check_const(op.ddelta), expected, n, dim);
+    if (load(c, v, "grad.z", activations, &expected, n, dim)) compare(c, "dz", check_const(op.dz), expected, n, dim);
+    for (int i = 0; i < 2; i++) {
+        kr_view found = i ? op.dC : op.dB;
+        bool fixed = i ? forward->fixed_C : forward->fixed_B;
+        expected = load_coefficients(c, v, i ? "grad.C" : "grad.B", forward);
+        if (fixed) found.stride = dim * pair;
+        compare(c, i ? "dC" : "dB", check_const(found), expected, fixed ? N : n, (fixed ? dim : forward->n_groups * N) * pair);
+    }
+    compare_floats(c, "dA", op.dA, load_turned(c, v, "grad.A", pair), states);
+    compare_floats(c, "dD", op.dD, load_vector(c, v, "grad.D", dim), dim);
+    compare_floats(c, "ddelta_bias", op.ddelta_bias, load_vector(c, v, "grad.delta_bias", dim), dim);
+    for (size_t b = 0; b < batch && find(v, "grad.h0"); b++) compare_floats(c, "dstate", dstate[b], dfirst[b], states);
+}
+
 static void scan_vector(check *c, const vectors *v, size_t batch, size_t dim, size_t length, size_t N, bool softplus,
                         bool is_complex)
 {
-    static const int activations[] = { 0, 2, 1 }, per_token[] = { 0, 2, 1, 3 }, per_group[] = { 0, 3, 1, 2, 4 };
     size_t n_tokens = batch * length, pair = is_complex ? 2 : 1, start[MOST_BATCH + 1];
     for (size_t b = 0; b <= batch; b++) start[b] = b * length;
     kr_scan op = { .rows = { batch, start },
@@ -133,12 +193,8 @@ static void scan_vector(check *c, const vectors *v, size_t batch, size_t dim, si
         const kr_tensor *t = find(v, i ? "C" : "B");
         size_t dims = (size_t)t->n_dims - (pair - 1);
         if (dims == 4) op.n_groups = (size_t)t->shape[1];
-        if (dims == 2) {
-            *(i ? &op.fixed_C : &op.fixed_B) = true;
-            BC[i] = (kr_view){ load_turned(c, v, i ? "C" : "B", pair), 0 };
-        } else {
-            load(c, v, i ? "C" : "B", dims == 4 ? per_group : per_token, &BC[i], n_tokens, op.n_groups * N * pair);
-        }
+        *(i ? &op.fixed_C : &op.fixed_B) = dims == 2;
+        BC[i] = load_coefficients(c, v, i ? "C" : "B", &op);
     }
     op.B = check_const(BC[0]);
     op.C = check_const(BC[1]);
@@ -146,24 +202,26 @@ static void scan_vector(check *c, const vectors *v, size_t batch, size_t dim, si
     load_states(c, v, "h0", states, batch, dim, N, pair);
     load_states(c, v, "last_state", last, batch, dim, N, pair);
     op.state = states;
+    op.saved = check_floats(c, kr_scan_chunks(op.rows) * N * dim * pair);
     op.y = check_matrix(c, n_tokens, dim);
     kr_exec exec = check_exec(c, c->device, 1, c->device->scan_scratch(1, N));
     kr_scan_run(&exec, &op);
     compare(c, "out", check_const(op.y), out, n_tokens, dim);
     for (size_t b = 0; b < batch; b++)
         compare(c, "last_state", (kr_cview){ states[b], dim * pair }, (kr_view){ last[b], dim * pair }, N, dim * pair);
+    if (find(v, "dout")) scan_gradients(c, v, &op, out);
 }
 
 static void conv_vector(check *c, const vectors *v, size_t batch, size_t dim, size_t length, size_t width, bool silu)
 {
-    static const int activations[] = { 0, 2, 1 };
     size_t n_tokens = batch * length, start[MOST_BATCH + 1];
     for (size_t b = 0; b <= batch; b++) start[b] = b * length;
     kr_view x, out;
     load(c, v, "x", activations, &x, n_tokens, dim);
     load(c, v, "out", activations, &out, n_tokens, dim);
-    float *states[MOST_BATCH], *last[MOST_BATCH];
+    float *states[MOST_BATCH], *last[MOST_BATCH], *before[MOST_BATCH], *dstate[MOST_BATCH], *dfirst[MOST_BATCH];
     load_states(c, v, "initial", states, batch, dim, width - 1, 1);
+    load_states(c, v, "initial", before, batch, dim, width - 1, 1);
     load_states(c, v, "last_state", last, batch, dim, width - 1, 1);
     kr_conv op = { .rows = { batch, start },
                    .dim = dim,
@@ -179,6 +237,25 @@ static void conv_vector(check *c, const vectors *v, size_t batch, size_t dim, si
     compare(c, "out", check_const(op.y), out, n_tokens, dim);
     for (size_t b = 0; b < batch; b++)
         compare(c, "last_state", (kr_cview){ states[b], dim }, (kr_view){ last[b], dim }, width - 1, dim);
+
+    kr_view dy, dx;
+    load(c, v, "dout", activations, &dy, n_tokens, dim);
+    load(c, v, "grad.x", activations, &dx, n_tokens, dim);
+    load_states(c, v, "dlast", dstate, batch, dim, width - 1, 1);
+    load_states(c, v, "grad.initial", dfirst, batch, dim, width - 1, 1);
+    kr_conv_backward backward = { .forward = op,
+                                  .state_before = (const float *const *)before,
+                                  .dy = check_const(dy),
+                                  .dstate = dstate,
+                                  .dx = check_matrix(c, n_tokens, dim),
+                                  .dweight = zeros(c, width * dim),
+                                  .dbias = zeros(c, dim) };
+    kr_conv_backward_run(&exec, &backward);
+    compare(c, "dx", check_const(backward.dx), dx, n_tokens, dim);
+    compare_floats(c, "dweight", backward.dweight, load_turned(c, v, "grad.weight", 1), width * dim);
+    compare_floats(c, "dbias", backward.dbias, load_vector(c, v, "grad.bias", dim), dim);
+    for (size_t b = 0; b < batch && find(v, "grad.initial"); b++)
+        compare_floats(c, "dstate", dstate[b], dfirst[b], (width - 1) * dim);
 }
 
 static void norm_vector(check *c, const vectors *v, size_t rows, size_t dim, double eps)
@@ -196,6 +273,17 @@ static void norm_vector(check *c, const vectors *v, size_t rows, size_t dim, dou
     kr_exec exec = check_exec(c, c->device, 1, 0);
     kr_rms_norm_run(&exec, &op);
     compare(c, "out", check_const(op.y), out, rows, dim);
+
+    kr_view dy, dx;
+    load(c, v, "dout", order, &dy, rows, dim);
+    load(c, v, "grad.x", order, &dx, rows, dim);
+    kr_rms_norm_backward backward = {
+        .forward = op, .dy = check_const(dy), .dx = check_matrix(c, rows, dim), .dweight = zeros(c, dim)
+    };
+    kr_exec more = check_exec(c, c->device, 2, c->device->rms_norm_backward_scratch(rows));
+    kr_rms_norm_backward_run(&more, &backward);
+    compare(c, "dx", check_const(backward.dx), dx, rows, dim);
+    compare_floats(c, "dweight", backward.dweight, load_vector(c, v, "grad.weight", dim), dim);
 }
 
 static double number(const kr_json *object, const char *key)
