@@ -104,8 +104,17 @@ static bool run_own(product *p)
 static bool run_gemm(product *p)
 {
     const kr_linear *op = &p->op;
-    return kr_gemm(p->threads, KRAIT_WEIGHT_F32, op->n_tokens, op->weight.rows, op->weight.columns, op->x.data, op->x.stride,
-                   op->weight.data, op->weight.columns, false, op->y.data, op->y.stride);
+    return kr_gemm(p->threads, &(kr_gemm_product){ .type = KRAIT_WEIGHT_F32,
+                                                   .m = op->n_tokens,
+                                                   .n = op->weight.rows,
+                                                   .k = op->weight.columns,
+                                                   .a = op->x.data,
+                                                   .lda = op->x.stride,
+                                                   .b = op->weight.data,
+                                                   .ldb = op->weight.columns,
+                                                   .b_transposed = true,
+                                                   .y = op->y.data,
+                                                   .ldy = op->y.stride });
 }
 
 enum { WEIGHT_BYTES = 192 << 20 }; /* of copies, larger than caches */

@@ -130,8 +130,18 @@ static void a_batch_has_the_bits_of_its_rows_alone_on_any_threads(void **state)
 static bool run_gemm(const problem *p, int threads)
 {
     const kr_linear *op = &p->op;
-    return kr_gemm(threads, KRAIT_WEIGHT_F32, op->n_tokens, op->weight.rows, op->weight.columns, p->x, op->x.stride, p->weight,
-                   op->weight.columns, op->add, p->y, op->y.stride);
+    return kr_gemm(threads, &(kr_gemm_product){ .type = KRAIT_WEIGHT_F32,
+                                                .m = op->n_tokens,
+                                                .n = op->weight.rows,
+                                                .k = op->weight.columns,
+                                                .a = p->x,
+                                                .lda = op->x.stride,
+                                                .b = p->weight,
+                                                .ldb = op->weight.columns,
+                                                .b_transposed = true,
+                                                .add = op->add,
+                                                .y = p->y,
+                                                .ldy = op->y.stride });
 }
 
 static void the_library_gives_the_product_or_leaves_it(void **state)

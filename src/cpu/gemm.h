@@ -7,13 +7,24 @@
 
 #include "krait/krait.h"
 
-/* The library makes and keeps code for every m: pass multiples of this, lest its memory grow. */
+/* The library makes and keeps code for every m and k: pass multiples of this where they are numbers of tokens, lest its memory grow. */
 #define KR_GEMM_M 64
 
-/* float32 y[m, n] (+)= x[m, k] @ w[n, k]^T, x and w of the same type, float32 or bfloat16, rows ldx, ldw, ldy elements apart, on
- * `threads` threads. False if there is no library or it failed, which happens when memory runs out: y is then as it was, and
- * linear.c does the work with its own kernels. */
-bool kr_gemm(int threads, krait_weight_type type, size_t m, size_t n, size_t k, const void *x, size_t ldx, const void *w,
-             size_t ldw, bool add, float *y, size_t ldy);
+/* y[i, j] (+)= sum_l a[i, l] * b[l, j], float32, of a and b in one type, float32 or bfloat16. */
+typedef struct kr_gemm_product {
+    krait_weight_type type;
+    size_t m, n, k;
+    const void *a; /* [m, k], rows lda elements apart; a_transposed: stored as [k, m] */
+    size_t lda;
+    const void *b; /* [k, n], rows ldb elements apart; b_transposed: stored as [n, k], as weights are for x @ w^T */
+    size_t ldb;
+    bool a_transposed, b_transposed, add;
+    float *y; /* [m, n] */
+    size_t ldy;
+} kr_gemm_product;
+
+/* On `threads` threads. False if there is no library or it failed, which happens when memory runs out: y is then as it was, and the
+ * caller does the work with kernels of our own. */
+bool kr_gemm(int threads, const kr_gemm_product *product);
 
 #endif

@@ -84,21 +84,21 @@ typedef struct objects {
     dnnl_stream_t stream;
     dnnl_post_ops_t post_ops;
     dnnl_primitive_attr_t attributes;
-    description x_desc, w_desc, y_desc;
+    description a_desc, b_desc, y_desc;
     dnnl_primitive_desc_t product_desc;
     dnnl_primitive_t product;
-    dnnl_memory_t x, w, y;
+    dnnl_memory_t a, b, y;
 } objects;
 
 static void destroy(objects *o)
 {
-    if (o->x) dnnl_memory_destroy(o->x);
-    if (o->w) dnnl_memory_destroy(o->w);
+    if (o->a) dnnl_memory_destroy(o->a);
+    if (o->b) dnnl_memory_destroy(o->b);
     if (o->y) dnnl_memory_destroy(o->y);
     if (o->product) dnnl_primitive_destroy(o->product);
     if (o->product_desc) dnnl_primitive_desc_destroy(o->product_desc);
-    forget(&o->x_desc);
-    forget(&o->w_desc);
+    forget(&o->a_desc);
+    forget(&o->b_desc);
     forget(&o->y_desc);
     if (o->attributes) dnnl_primitive_attr_destroy(o->attributes);
     if (o->post_ops) dnnl_post_ops_destroy(o->post_ops);
@@ -106,24 +106,26 @@ static void destroy(objects *o)
     if (o->engine) dnnl_engine_destroy(o->engine);
 }
 
-bool kr_gemm(int threads, krait_weight_type weights, size_t m, size_t n, size_t k, const void *x, size_t ldx, const void *w,
-             size_t ldw, bool add, float *y, size_t ldy)
+bool kr_gemm(int threads, const kr_gemm_product *p)
 {
     objects o = { 0 };
-    const dnnl_data_type_t type = weights == KRAIT_WEIGHT_BF16 ? dnnl_bf16 : dnnl_f32;
+    const dnnl_data_type_t type = p->type == KRAIT_WEIGHT_BF16 ? dnnl_bf16 : dnnl_f32;
+    const size_t a_row = p->a_transposed ? 1 : p->lda, a_column = p->a_transposed ? p->lda : 1;
+    const size_t b_row = p->b_transposed ? 1 : p->ldb, b_column = p->b_transposed ? p->ldb : 1;
     int before = kr_threads_set(threads);
-    bool done =
-        dnnl_engine_create(&o.engine, dnnl_cpu, 0) == dnnl_success
-        && dnnl_stream_create(&o.stream, o.engine, dnnl_stream_default_flags) == dnnl_success
-        && dnnl_post_ops_create(&o.post_ops) == dnnl_success && (!add || add_to_destination(o.post_ops))
-        && dnnl_primitive_attr_create(&o.attributes) == dnnl_success
-        && dnnl_primitive_attr_set_post_ops(o.attributes, o.post_ops) == dnnl_success && describe(&o.x_desc, type, m, k, ldx, 1)
-        && describe(&o.w_desc, type, k, n, 1, ldw) && describe(&o.y_desc, dnnl_f32, m, n, ldy, 1)
-        && create_product(&o.product_desc, o.engine, &o.x_desc, &o.w_desc, &o.y_desc, o.attributes)
-        && dnnl_primitive_create(&o.product, o.product_desc) == dnnl_success && create_memory(&o.x, &o.x_desc, o.engine, x)
-        && create_memory(&o.w, &o.w_desc, o.engine, w) && create_memory(&o.y, &o.y_desc, o.engine, y);
+    bool done = dnnl_engine_create(&o.engine, dnnl_cpu, 0) == dnnl_success
+                && dnnl_stream_create(&o.stream, o.engine, dnnl_stream_default_flags) == dnnl_success
+                && dnnl_post_ops_create(&o.post_ops) == dnnl_success && (!p->add || add_to_destination(o.post_ops))
+                && dnnl_primitive_attr_create(&o.attributes) == dnnl_success
+                && dnnl_primitive_attr_set_post_ops(o.attributes, o.post_ops) == dnnl_success
+                && describe(&o.a_desc, type, p->m, p->k, a_row, a_column)
+                && describe(&o.b_desc, type, p->k, p->n, b_row, b_column) && describe(&o.y_desc, dnnl_f32, p->m, p->n, p->ldy, 1)
+                && create_product(&o.product_desc, o.engine, &o.a_desc, &o.b_desc, &o.y_desc, o.attributes)
+                && dnnl_primitive_create(&o.product, o.product_desc) == dnnl_success
+                && create_memory(&o.a, &o.a_desc, o.engine, p->a) && create_memory(&o.b, &o.b_desc, o.engine, p->b)
+                && create_memory(&o.y, &o.y_desc, o.engine, p->y);
     if (done) {
-        dnnl_exec_arg_t arguments[] = { { DNNL_ARG_SRC, o.x }, { DNNL_ARG_WEIGHTS, o.w }, { DNNL_ARG_DST, o.y } };
+        dnnl_exec_arg_t arguments[] = { { DNNL_ARG_SRC, o.a }, { DNNL_ARG_WEIGHTS, o.b }, { DNNL_ARG_DST, o.y } };
         done = dnnl_primitive_execute(o.product, o.stream, 3, arguments) == dnnl_success
                && dnnl_stream_wait(o.stream) == dnnl_success;
     }

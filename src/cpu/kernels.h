@@ -8,6 +8,7 @@
 #ifndef KR_CPU_KERNELS_H
 #define KR_CPU_KERNELS_H
 
+#include "cpu/gemm.h"
 #include "ops/ops.h"
 
 /* Quantised rows of x. Blocks have 32 or 64 columns; there are two places for each 64. */
@@ -56,6 +57,14 @@ typedef struct kr_cpu_kernels {
     void (*quantize)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
     /* matvec for what quantize made. Grouped weights: begin is a multiple of KR_GROUP_ROWS, the same bits in every table. */
     void (*dot)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
+    /* Rows begin..end-1 of y of a product whose a is float32 and not that of `type`, and whose b is not transposed. */
+    void (*product)(const kr_gemm_product *p, size_t begin, size_t end);
+    /* Rows begin..end-1; losses: [n_tokens]. */
+    void (*cross_entropy)(const kr_cross_entropy *op, double *losses, size_t begin, size_t end);
+    /* Sum of squares of n elements, at most KR_SQUARES_BLOCK. */
+    double (*sum_squares)(const float *x, size_t n);
+    /* Elements begin..end-1. */
+    void (*adamw)(const kr_adamw *op, size_t begin, size_t end);
     /* y[i] = f(x[i]), the functions inside conv and scan, for tests. y may be x. */
     void (*exp)(float *y, const float *x, size_t n);
     void (*softplus)(float *y, const float *x, size_t n);
@@ -79,6 +88,10 @@ void kr_scan_backward_plain(const kr_scan_backward *op, const kr_scan_part *part
 void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);
 void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
 void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
+void kr_product_plain(const kr_gemm_product *p, size_t begin, size_t end);
+void kr_cross_entropy_plain(const kr_cross_entropy *op, double *losses, size_t begin, size_t end);
+double kr_sum_squares_plain(const float *x, size_t n);
+void kr_adamw_plain(const kr_adamw *op, size_t begin, size_t end);
 
 /* The ops of the device's table. */
 void kr_cpu_embedding(const kr_exec *exec, const kr_embedding *op);
@@ -90,12 +103,20 @@ void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op);
 void kr_cpu_rms_norm_backward(const kr_exec *exec, const kr_rms_norm_backward *op);
 void kr_cpu_conv_backward(const kr_exec *exec, const kr_conv_backward *op);
 void kr_cpu_scan_backward(const kr_exec *exec, const kr_scan_backward *op);
+void kr_cpu_linear_backward(const kr_exec *exec, const kr_linear_backward *op);
+void kr_cpu_embedding_backward(const kr_exec *exec, const kr_embedding_backward *op);
+void kr_cpu_cross_entropy(const kr_exec *exec, const kr_cross_entropy *op);
+void kr_cpu_sum_squares(const kr_exec *exec, const kr_sum_squares *op);
+void kr_cpu_adamw(const kr_exec *exec, const kr_adamw *op);
 /* Columns begin..end-1 of y on the caller's thread, with any weights; scratch: kr_cpu_linear_scratch(). */
 void kr_cpu_linear_alone(const kr_cpu_kernels *kernels, const kr_linear *op, size_t begin, size_t end, void *scratch);
 size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);
 size_t kr_cpu_scan_scratch(int threads, size_t d_state);
 size_t kr_cpu_rms_norm_backward_scratch(size_t n_tokens);
 size_t kr_cpu_scan_backward_scratch(int threads, size_t d_inner, size_t d_state, size_t n_groups);
+size_t kr_cpu_linear_backward_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);
+size_t kr_cpu_cross_entropy_scratch(size_t n_tokens);
+size_t kr_cpu_sum_squares_scratch(size_t count);
 size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner, size_t d_state, size_t dt_rank);
 
 /* The scan's vectors work on tiles of tokens x channels, kept in scratch, so that a stride of a power of two between tokens does
@@ -105,6 +126,9 @@ enum { KR_SCAN_MAX_STATE = 256, KR_SCAN_TILE_TOKENS = 32, KR_SCAN_TILE_CHANNELS 
 /* Up to so many tokens kr_linear is our kernels', which are faster than the library's there (bench/bench_linear.c) and give each
  * token the same bits however many there are: kr_device.independent_tokens. */
 enum { KR_MATVEC_MAX_TOKENS = 128 };
+
+/* A sum of squares is a sum of such sums. */
+enum { KR_SQUARES_BLOCK = 1 << 14 };
 
 /* Work below which an op stays on the caller's thread: waking others costs about what these take. */
 enum { KR_SERIAL_ELEMENTS = 1 << 16, KR_SERIAL_SCAN_STEPS = 1 << 17 /* tokens * channels * states */ };

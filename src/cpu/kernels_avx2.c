@@ -3,6 +3,7 @@
 
 #include "cpu/kernels.h"
 #include "tensor/packed.h"
+#include "tensor/tensor.h"
 
 #if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
 
@@ -15,8 +16,10 @@
 #include "cpu/dot_body.h"
 #include "cpu/matvec_body.h"
 #include "cpu/norm_body.h"
+#include "cpu/product_body.h"
 #include "cpu/quantize_body.h"
 #include "cpu/scan_body.h"
+#include "cpu/train_body.h"
 
 const kr_cpu_kernels kr_cpu_kernels_avx2 = {
     .rms_norm = rms_norm_tokens,
@@ -29,6 +32,10 @@ const kr_cpu_kernels kr_cpu_kernels_avx2 = {
     .matvec = matvec_rows,
     .quantize = quantize_rows,
     .dot = dot_rows,
+    .product = product_rows,
+    .cross_entropy = cross_entropy_rows,
+    .sum_squares = squares_sum,
+    .adamw = adamw_range,
     .exp = exp_row,
     .softplus = softplus_row,
     .silu = silu_row,

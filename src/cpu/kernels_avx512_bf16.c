@@ -4,6 +4,7 @@
 
 #include "cpu/kernels.h"
 #include "tensor/packed.h"
+#include "tensor/tensor.h"
 
 #if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
 
@@ -16,8 +17,10 @@
 #include "cpu/dot_body.h"
 #include "cpu/matvec_body.h"
 #include "cpu/norm_body.h"
+#include "cpu/product_body.h"
 #include "cpu/quantize_body.h"
 #include "cpu/scan_body.h"
+#include "cpu/train_body.h"
 
 #include "cpu/dot_bf16_body.h" /* on matvec_body.h's tiles */
 
@@ -33,6 +36,10 @@ const kr_cpu_kernels kr_cpu_kernels_avx512_bf16 = {
     .bf16 = true,
     .quantize = quantize_any,
     .dot = dot_any,
+    .product = product_rows,
+    .cross_entropy = cross_entropy_rows,
+    .sum_squares = squares_sum,
+    .adamw = adamw_range,
     .exp = exp_row,
     .softplus = softplus_row,
     .silu = silu_row,

@@ -1,5 +1,6 @@
 /* kr_linear: few tokens by our own kernels, which read the weights once at the speed of memory; many by the GEMM where the weights are
- * float32. */
+ * float32, or bfloat16 on CPUs that multiply it. kr_linear_backward the same way. */
+#include "base/memory.h"
 #include "base/threads.h"
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
@@ -12,6 +13,7 @@ typedef struct product {
     const kr_cpu_kernels *kernels;
     kr_quantized x;        /* with weights that want it */
     size_t next, smallest; /* row that no thread has taken; piece to take, in rows */
+    const kr_gemm_product *backward;
 } product;
 
 static bool quantizes(const kr_cpu_kernels *kernels, krait_weight_type type)
@@ -101,9 +103,19 @@ static bool run_gemm(const kr_exec *exec, const kr_linear *op)
         x = p.x.values;
         stride = p.x.stride;
     }
-    if (!kr_gemm(exec->threads, op->weight.type, op->n_tokens, rows, columns, x, stride, op->weight.data, columns, op->add,
-                 op->y.data, op->y.stride))
-        return false;
+    kr_gemm_product gemm = { .type = op->weight.type,
+                             .m = op->n_tokens,
+                             .n = rows,
+                             .k = columns,
+                             .a = x,
+                             .lda = stride,
+                             .b = op->weight.data,
+                             .ldb = columns,
+                             .b_transposed = true,
+                             .add = op->add,
+                             .y = op->y.data,
+                             .ldy = op->y.stride };
+    if (!kr_gemm(exec->threads, &gemm)) return false;
     if (op->bias) kr_parallel(exec->threads, add_bias_share, (void *)op);
     return true;
 }
@@ -136,4 +148,133 @@ size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t c
 {
     (void)threads, (void)rows;
     return kr_quantized_carve(NULL, NULL, n_tokens, columns);
+}
+
+/* ---- backward ---------------------------------------------------------------------------------------------------- */
+
+static void product_share(void *context, int thread, int n_threads)
+{
+    const product *p = context;
+    size_t begin, end;
+    kr_share(p->backward->m, 8, thread, n_threads, &begin, &end);
+    if (begin < end) p->kernels->product(p->backward, begin, end);
+}
+
+/* Tokens from..from+n-1 of both products by our own kernels. */
+static void backward_own(const kr_exec *exec, const kr_linear_backward *op, size_t from, size_t n)
+{
+    const size_t rows = op->weight.rows, columns = op->weight.columns;
+    const float *x = op->x.data + from * op->x.stride, *dy = op->dy.data + from * op->dy.stride;
+    product p = { .kernels = kr_cpu_kernels_of(exec->device->isa) };
+    const int threads = n * (rows < columns ? rows : columns) < KR_SERIAL_ELEMENTS / 16 ? 1 : exec->threads;
+    if (op->dx.data) {
+        p.backward = &(kr_gemm_product){ .type = op->weight.type,
+                                         .m = n,
+                                         .n = columns,
+                                         .k = rows,
+                                         .a = dy,
+                                         .lda = op->dy.stride,
+                                         .b = op->weight.data,
+                                         .ldb = columns,
+                                         .add = op->add,
+                                         .y = op->dx.data + from * op->dx.stride,
+                                         .ldy = op->dx.stride };
+        kr_parallel(threads, product_share, &p);
+    }
+    if (op->dweight) {
+        p.backward = &(kr_gemm_product){ .type = KRAIT_WEIGHT_F32,
+                                         .m = rows,
+                                         .n = columns,
+                                         .k = n,
+                                         .a = dy,
+                                         .lda = op->dy.stride,
+                                         .a_transposed = true,
+                                         .b = x,
+                                         .ldb = op->x.stride,
+                                         .add = true,
+                                         .y = op->dweight,
+                                         .ldy = columns };
+        kr_parallel(threads, product_share, &p);
+    }
+}
+
+/* The first n tokens by the library; of the two products those that it has done are taken out of `op`. */
+static void backward_gemm(const kr_exec *exec, const kr_linear_backward *op, size_t n, bool *done_dx, bool *done_dweight)
+{
+    const size_t rows = op->weight.rows, columns = op->weight.columns;
+    const krait_weight_type type = op->weight.type;
+    const void *x = op->x.data, *dy = op->dy.data;
+    size_t x_stride = op->x.stride, dy_stride = op->dy.stride;
+    if (type == KRAIT_WEIGHT_BF16) {
+        const kr_linear of_x = { .n_tokens = n, .x = op->x, .weight = { .columns = columns, .type = type } };
+        const kr_linear of_dy = { .n_tokens = n, .x = op->dy, .weight = { .columns = rows, .type = type } };
+        product p = { .op = &of_x, .kernels = kr_cpu_kernels_of(exec->device->isa) };
+        size_t used = kr_quantized_carve(&p.x, exec->scratch, n, columns);
+        if (op->dweight) kr_parallel(exec->threads, quantize_share, &p);
+        x = p.x.values;
+        x_stride = p.x.stride;
+        p.op = &of_dy;
+        kr_quantized_carve(&p.x, (char *)exec->scratch + used, n, rows);
+        kr_parallel(exec->threads, quantize_share, &p);
+        dy = p.x.values;
+        dy_stride = p.x.stride;
+    }
+    *done_dx = op->dx.data
+               && kr_gemm(exec->threads, &(kr_gemm_product){ .type = type,
+                                                             .m = n,
+                                                             .n = columns,
+                                                             .k = rows,
+                                                             .a = dy,
+                                                             .lda = dy_stride,
+                                                             .b = op->weight.data,
+                                                             .ldb = columns,
+                                                             .add = op->add,
+                                                             .y = op->dx.data,
+                                                             .ldy = op->dx.stride });
+    *done_dweight = op->dweight
+                    && kr_gemm(exec->threads, &(kr_gemm_product){ .type = type,
+                                                                  .m = rows,
+                                                                  .n = columns,
+                                                                  .k = n,
+                                                                  .a = dy,
+                                                                  .lda = dy_stride,
+                                                                  .a_transposed = true,
+                                                                  .b = x,
+                                                                  .ldb = x_stride,
+                                                                  .add = true,
+                                                                  .y = op->dweight,
+                                                                  .ldy = columns });
+}
+
+static void bias_share(void *context, int thread, int n_threads)
+{
+    const kr_linear_backward *op = context;
+    size_t begin, end;
+    kr_share(op->weight.rows, KR_ALIGNMENT / sizeof(float), thread, n_threads, &begin, &end);
+    for (size_t t = 0; t < op->n_tokens; t++) {
+        const float *dy = op->dy.data + t * op->dy.stride;
+        for (size_t j = begin; j < end; j++) op->dbias[j] += dy[j];
+    }
+}
+
+void kr_cpu_linear_backward(const kr_exec *exec, const kr_linear_backward *op)
+{
+    enum { LEAST = KR_GEMM_M };
+    const bool library = exec->device->isa != KRAIT_ISA_PLAIN && op->n_tokens >= LEAST
+                         && (op->weight.type == KRAIT_WEIGHT_F32 || kr_cpu_kernels_of(exec->device->isa)->bf16);
+    size_t most = library ? op->n_tokens - op->n_tokens % KR_GEMM_M : 0;
+    bool dx = false, dweight = false;
+    if (most > 0) backward_gemm(exec, op, most, &dx, &dweight);
+    kr_linear_backward first = *op;
+    if (dx) first.dx.data = NULL;
+    if (dweight) first.dweight = NULL;
+    if (most > 0) backward_own(exec, &first, 0, most); /* what the library failed to do */
+    if (most < op->n_tokens) backward_own(exec, op, most, op->n_tokens - most);
+    if (op->dbias) kr_parallel(op->n_tokens * op->weight.rows < KR_SERIAL_ELEMENTS ? 1 : exec->threads, bias_share, (void *)op);
+}
+
+size_t kr_cpu_linear_backward_scratch(int threads, size_t n_tokens, size_t rows, size_t columns)
+{
+    (void)threads;
+    return kr_quantized_carve(NULL, NULL, n_tokens, rows) + kr_quantized_carve(NULL, NULL, n_tokens, columns);
 }

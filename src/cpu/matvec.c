@@ -41,6 +41,26 @@ void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end)
         }
 }
 
+void kr_product_plain(const kr_gemm_product *p, size_t begin, size_t end)
+{
+    enum { STRIP = 64 };
+    const size_t row = p->a_transposed ? 1 : p->lda, step = p->a_transposed ? p->lda : 1;
+    for (size_t i = begin; i < end; i++)
+        for (size_t j = 0; j < p->n; j += STRIP) {
+            const size_t columns = p->n - j < STRIP ? p->n - j : STRIP;
+            float sum[STRIP] = { 0 }, *y = p->y + i * p->ldy + j;
+            for (size_t l = 0; l < p->k; l++) {
+                const float a = ((const float *)p->a)[i * row + l * step];
+                const size_t at = l * p->ldb + j;
+                if (p->type == KRAIT_WEIGHT_BF16)
+                    for (size_t c = 0; c < columns; c++) sum[c] += a * kr_bf16_to_float(((const uint16_t *)p->b)[at + c]);
+                else
+                    for (size_t c = 0; c < columns; c++) sum[c] += a * ((const float *)p->b)[at + c];
+            }
+            for (size_t c = 0; c < columns; c++) y[c] = p->add ? y[c] + sum[c] : sum[c];
+        }
+}
+
 /* ---- grouped weights --------------------------------------------------------------------------------------------- */
 
 #include "cpu/quantize_body.h"

@@ -54,6 +54,7 @@ VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 /* Gives b, or a NaN, if either is a NaN. */
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 VEC_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+VEC_INLINE vec vec_sqrt(vec a) { return _mm256_sqrt_ps(a); }
 VEC_INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 
 /* a < b ? x : y */

@@ -42,6 +42,7 @@ VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 /* Gives b, or a NaN, if either is a NaN. */
 VEC_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 VEC_INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+VEC_INLINE vec vec_sqrt(vec a) { return _mm512_sqrt_ps(a); }
 VEC_INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
 /* The largest lane; unspecified if there are NaNs. */
 VEC_INLINE float vec_max_lane(vec a) { return _mm512_reduce_max_ps(a); }

@@ -55,6 +55,7 @@ VEC_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 /* Gives b, or a NaN, if either is a NaN. */
 VEC_INLINE vec vec_max(vec a, vec b) { return vmaxq_f32(a, b); }
 VEC_INLINE vec vec_min(vec a, vec b) { return vminq_f32(a, b); }
+VEC_INLINE vec vec_sqrt(vec a) { return vsqrtq_f32(a); }
 VEC_INLINE vec vec_abs(vec a) { return vabsq_f32(a); }
 
 /* a < b ? x : y */

@@ -228,6 +228,64 @@ typedef struct kr_mixer_step {
     kr_view y;                /* [n, d_inner] */
 } kr_mixer_step;
 
+/* ---- training -----------------------------------------------------------------------------------------------------
+ *
+ * Backward ops take what the forward op took and the gradient of what it gave, and give the gradients of what it took. Those of
+ * parameters are added to what is there (+=); those of activations are written, or added where a flag says so. data NULL, or a pointer
+ * that is NULL: not wanted. Every sum has a fixed order, whatever the number of threads. */
+
+/* dx[t, k] (+)= sum_j dy[t, j] * weight[j, k];  dweight[j, k] += sum_t dy[t, j] * x[t, k];  dbias[j] += sum_t dy[t, j]
+ *
+ * The weight is float32 or bfloat16; with the latter, x and dy are rounded to it on CPUs that multiply it. */
+typedef struct kr_linear_backward {
+    size_t n_tokens;
+    kr_cview x;  /* [n_tokens, weight.columns] */
+    kr_cview dy; /* [n_tokens, weight.rows] */
+    kr_matrix weight;
+    kr_view dx; /* [n_tokens, weight.columns] */
+    bool add;   /* dx += instead of dx = */
+    float *dweight, *dbias;
+} kr_linear_backward;
+
+/* dtable[ids[t], :] += dout[t, :] */
+typedef struct kr_embedding_backward {
+    size_t n_tokens;
+    const int32_t *ids; /* [n_tokens] */
+    size_t dim;
+    kr_cview dout; /* [n_tokens, dim] */
+    float *dtable; /* [vocab_size, dim] */
+} kr_embedding_backward;
+
+/* Of the rows t that have a target: *loss += log(sum_j exp(logits[t, j])) - logits[t, targets[t]], and if `gradient`,
+ * logits[t, j] = softmax(logits[t])[j] - (j == targets[t]); zeros in rows without. */
+typedef struct kr_cross_entropy {
+    size_t n_tokens, vocab_size;
+    kr_view logits;         /* [n_tokens, vocab_size], in; out: the gradient of the loss */
+    const int32_t *targets; /* [n_tokens]; negative: none */
+    bool gradient;
+    double *loss;
+} kr_cross_entropy;
+
+/* *sum += sum_i x[i]^2; not finite exactly if an x[i] is not. */
+typedef struct kr_sum_squares {
+    const float *x;
+    size_t count;
+    double *sum;
+} kr_sum_squares;
+
+/* One step of AdamW (Loshchilov & Hutter 2019) on `count` parameters, g = gradient * scale:
+ *
+ *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
+ *     value = value * (1 - rate * decay) - rate * (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon) */
+typedef struct kr_adamw {
+    size_t count;
+    float *value, *m, *v;
+    const float *gradient;
+    uint16_t *rounded; /* NULL, or the new values as bfloat16 */
+    float scale, rate, beta1, beta2, epsilon, decay;
+    uint64_t step; /* from 1 */
+} kr_adamw;
+
 /* ---- the table a device fills in --------------------------------------------------------------------------------- */
 struct kr_device {
     const char *name; /* "cpu" */
@@ -241,6 +299,11 @@ struct kr_device {
     void (*rms_norm_backward)(const kr_exec *exec, const kr_rms_norm_backward *op);
     void (*conv_backward)(const kr_exec *exec, const kr_conv_backward *op);
     void (*scan_backward)(const kr_exec *exec, const kr_scan_backward *op);
+    void (*linear_backward)(const kr_exec *exec, const kr_linear_backward *op);
+    void (*embedding_backward)(const kr_exec *exec, const kr_embedding_backward *op);
+    void (*cross_entropy)(const kr_exec *exec, const kr_cross_entropy *op);
+    void (*sum_squares)(const kr_exec *exec, const kr_sum_squares *op);
+    void (*adamw)(const kr_exec *exec, const kr_adamw *op);
     /* Bytes of scratch that one call needs, for any number of tokens up to n_tokens. */
     size_t (*linear_scratch)(int threads, size_t n_tokens, size_t rows, size_t columns);
     size_t (*scan_scratch)(int threads, size_t d_state);
@@ -248,6 +311,9 @@ struct kr_device {
     size_t (*rms_norm_backward_scratch)(size_t n_tokens);
     /* Complex numbers count as two states. */
     size_t (*scan_backward_scratch)(int threads, size_t d_inner, size_t d_state, size_t n_groups);
+    size_t (*linear_backward_scratch)(int threads, size_t n_tokens, size_t rows, size_t columns);
+    size_t (*cross_entropy_scratch)(size_t n_tokens);
+    size_t (*sum_squares_scratch)(size_t count);
     /* At most this many one-token sequences go through mixer_step with profit; above, the ops one by one. */
     size_t mixer_step_max;
     /* In steps of at most this many tokens, a sequence's results have the same bits whatever else is in the step and wherever the
@@ -267,5 +333,13 @@ static inline void kr_rms_norm_backward_run(const kr_exec *e, const kr_rms_norm_
 }
 static inline void kr_conv_backward_run(const kr_exec *e, const kr_conv_backward *op) { e->device->conv_backward(e, op); }
 static inline void kr_scan_backward_run(const kr_exec *e, const kr_scan_backward *op) { e->device->scan_backward(e, op); }
+static inline void kr_linear_backward_run(const kr_exec *e, const kr_linear_backward *op) { e->device->linear_backward(e, op); }
+static inline void kr_embedding_backward_run(const kr_exec *e, const kr_embedding_backward *op)
+{
+    e->device->embedding_backward(e, op);
+}
+static inline void kr_cross_entropy_run(const kr_exec *e, const kr_cross_entropy *op) { e->device->cross_entropy(e, op); }
+static inline void kr_sum_squares_run(const kr_exec *e, const kr_sum_squares *op) { e->device->sum_squares(e, op); }
+static inline void kr_adamw_run(const kr_exec *e, const kr_adamw *op) { e->device->adamw(e, op); }
 
 #endif

@@ -224,6 +224,11 @@ static const struct {
     { "conv", check_conv, bench_conv },
     { "scan", check_scan, bench_scan },
     { "mixer_step", check_mixer_step, bench_mixer_step },
+    { "linear_backward", check_linear_backward, NULL },
+    { "embedding_backward", check_embedding_backward, NULL },
+    { "cross_entropy", check_cross_entropy, NULL },
+    { "sum_squares", check_sum_squares, NULL },
+    { "adamw", check_adamw, NULL },
     { "vectors", check_vectors, NULL },
 };
 
@@ -294,7 +299,7 @@ int main(int argc, char **argv)
             check_end_case(&c);
             failures += c.failures;
             if (!bench)
-                printf("%-11s %-7s %9zu checks, %zu failed, largest error %.2f of the tolerance\n", c.op,
+                printf("%-18s %-11s %9zu checks, %zu failed, largest error %.2f of the tolerance\n", c.op,
                        krait_isa_name(c.device->isa), c.checks, c.failures, c.worst);
         }
     }

@@ -80,6 +80,11 @@ void check_rms_norm(check *c);
 void check_conv(check *c);
 void check_scan(check *c);
 void check_mixer_step(check *c);
+void check_linear_backward(check *c);
+void check_embedding_backward(check *c);
+void check_cross_entropy(check *c);
+void check_sum_squares(check *c);
+void check_adamw(check *c);
 void check_vectors(check *c); /* of tests/data/ops */
 void bench_math(check *c);
 void bench_linear(check *c);
