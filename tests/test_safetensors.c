@@ -316,24 +316,27 @@ static void packed_matrices_are_bytes_to_others(void **state)
 static void refuses_packed_matrices_of_another_size(void **state)
 {
     (void)state;
-    static const char *const values[] = { "q8 [16, 65]",
-                                          "q8 [17, 64]",
-                                          "q8 [0, 64]",
+    static const char *const values[] = { "q8/2 [16, 65]",
+                                          "q8/2 [17, 64]",
+                                          "q8/2 [0, 64]",
                                           "q4 [16, 64]",
                                           "q9 [16, 64]",
-                                          "q8 [16, 64",
-                                          "q8 [16]",
+                                          "q8/2 [16, 64",
+                                          "q8/2 [16]",
                                           "",
-                                          "q8 [18446744073709551615, 18446744073709551615]" };
+                                          "q8/2 [18446744073709551615, 18446744073709551615]" };
     char header[256];
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         snprintf(header, sizeof header,
                  "{\"__metadata__\":{\"w\":\"%s\"},\"w\":{\"dtype\":\"U8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
                  values[i]);
-        refuses(header, 1088, "__metadata__: w: expected q8 or q4 with the rows and columns of a matrix of [1088] U8, found");
+        refuses(header, 1088, "__metadata__: w: expected q8/2 or q4 with the rows and columns of a matrix of [1088] U8, found");
     }
-    refuses("{\"__metadata__\":{\"w\":\"q8 [16, 64]\"},\"w\":{\"dtype\":\"I8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
-            1088, "found \"q8 [16, 64]\"");
+    refuses("{\"__metadata__\":{\"w\":\"q8/2 [16, 64]\"},\"w\":{\"dtype\":\"I8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
+            1088, "found \"q8/2 [16, 64]\"");
+    const char *old =
+        "{\"__metadata__\":{\"w\":\"q8 [16, 64]\"},\"w\":{\"dtype\":\"U8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}";
+    expect_refusal(KRAIT_ERROR_UNSUPPORTED, old, strlen(old), 1088, "w: expected the layout q8/2, found q8, of an older krait");
 }
 
 static void nothing_is_left_of_a_failed_write(void **state)

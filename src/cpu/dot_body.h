@@ -18,13 +18,12 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
                          const size_t tokens, const bool is_q8, size_t ahead, size_t part, size_t parts)
 {
     const size_t blocks = kr_blocks_of(op->weight.columns), size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES;
-    const size_t run = step * blocks * size, scales = is_q8 ? 4 * KR_GROUP_ROWS : 2 * 2 * KR_GROUP_ROWS;
+    const size_t run = step * blocks * size, quads = KR_HALF_COLUMNS / 4;
     if (ahead == 0) ahead = blocks * size; /* the group after this one */
-    const size_t halves = is_q8 ? 1 : 2, quads = is_q8 ? 16 : 8;
     const uint8_t *w = (const uint8_t *)op->weight.data + group * blocks * size;
     const int8_t *values = x->values + t * x->stride;
-    const float *scale_x = x->scale + t * x->stride / 32;
-    const int32_t *offset = x->offset + t * x->stride / 32;
+    const float *scale_x = x->scale + t * x->stride / KR_HALF_COLUMNS;
+    const int32_t *offset = x->offset + t * x->stride / KR_HALF_COLUMNS;
     vec sum[DOT_TOKENS][DOT_STREAMS][DOT_VECTORS];
     VEC_UNROLL
     for (size_t i = 0; i < tokens; i++) VEC_UNROLL
@@ -33,22 +32,23 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
 
     for (size_t b = 0; b < blocks; b++, w += size) {
         const bool ask = b % parts == part;
-        for (size_t half = 0; half < halves; half++) {
+        for (size_t half = 0; half < 2; half++) {
             ivec number[DOT_TOKENS][DOT_STREAMS][DOT_VECTORS];
             VEC_UNROLL
             for (size_t i = 0; i < tokens; i++) {
-                ivec start = is_q8 && !VEC_Q8_OFFSET ? ivec_set(0) : ivec_set(offset[i * x->stride / 32 + 2 * b + half]);
+                ivec start =
+                    is_q8 && !VEC_Q8_OFFSET ? ivec_set(0) : ivec_set(offset[i * x->stride / KR_HALF_COLUMNS + 2 * b + half]);
                 VEC_UNROLL
                 for (size_t g = 0; g < groups; g++) VEC_UNROLL
                 for (size_t v = 0; v < DOT_VECTORS; v++) number[i][g][v] = start;
             }
-            const int8_t *four = values + b * KR_BLOCK_COLUMNS + half * (KR_BLOCK_COLUMNS / 2);
+            const int8_t *four = values + b * KR_BLOCK_COLUMNS + half * KR_HALF_COLUMNS;
             for (size_t q = 0; q < quads; q++) {
                 ivec a[DOT_STREAMS][DOT_VECTORS];
                 VEC_UNROLL
                 for (size_t g = 0; g < groups; g++) {
-                    const uint8_t *at = w + g * run + scales + q * 4 * KR_GROUP_ROWS;
-                    if (ask && half == 0) __builtin_prefetch((const void *)((uintptr_t)at + ahead), 0, 2);
+                    const uint8_t *at = w + g * run + KR_SCALES_BYTES + ((is_q8 ? half * quads : 0) + q) * 4 * KR_GROUP_ROWS;
+                    if (ask && (is_q8 || half == 0)) __builtin_prefetch((const void *)((uintptr_t)at + ahead), 0, 2);
                     VEC_UNROLL
                     for (size_t v = 0; v < DOT_VECTORS; v++) {
                         ivec bytes = ivec_load(at + v * 4 * VEC_LANES);
@@ -70,11 +70,10 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
             for (size_t g = 0; g < groups; g++) VEC_UNROLL
             for (size_t v = 0; v < DOT_VECTORS; v++) {
                 const uint8_t *at = w + g * run;
-                vec scale = is_q8 ? vec_load((const float *)(const void *)at + v * VEC_LANES)
-                                  : vec_load_f16((const uint16_t *)(const void *)at + half * KR_GROUP_ROWS + v * VEC_LANES);
+                vec scale = vec_load_f16((const uint16_t *)(const void *)at + half * KR_GROUP_ROWS + v * VEC_LANES);
                 VEC_UNROLL
                 for (size_t i = 0; i < tokens; i++) {
-                    vec both = vec_mul(scale, vec_set(scale_x[i * x->stride / 32 + 2 * b + half]));
+                    vec both = vec_mul(scale, vec_set(scale_x[i * x->stride / KR_HALF_COLUMNS + 2 * b + half]));
                     sum[i][g][v] = vec_fma(ivec_float(number[i][g][v]), both, sum[i][g][v]);
                 }
             }

@@ -11,7 +11,7 @@
 #include "cpu/gemm.h"
 #include "ops/ops.h"
 
-/* Quantised rows of x. Blocks have 32 or 64 columns; there are two places for each 64. */
+/* Quantised rows of x, in blocks of 32 columns. */
 typedef struct kr_quantized {
     size_t stride;   /* columns, filled up with zeros to a multiple of 64 */
     int8_t *values;  /* [n_tokens, stride]; for bfloat16 weights twice as many bytes, and no scales */

@@ -69,7 +69,7 @@ void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin,
 
 size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t columns)
 {
-    size_t stride = kr_blocks_of(columns) * KR_BLOCK_COLUMNS, halves = n_tokens * stride / 32;
+    size_t stride = kr_blocks_of(columns) * KR_BLOCK_COLUMNS, halves = n_tokens * stride / KR_HALF_COLUMNS;
     size_t scale = n_tokens * stride * sizeof(uint16_t),
            /* room for bfloat16 */ offset = scale + (halves * sizeof(float) + 63) / 64 * 64;
     char *at = memory;
@@ -77,12 +77,11 @@ size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t
     return offset + (halves * sizeof(int32_t) + 63) / 64 * 64;
 }
 
-/* The sum of a block's products, exactly. */
-static int32_t dot_block(const uint8_t *numbers, size_t row, size_t quads, int shift, int32_t mask, int32_t offset,
-                         const int8_t *x)
+/* The sum of half a block's products, exactly. */
+static int32_t dot_half(const uint8_t *numbers, size_t row, int shift, int32_t mask, int32_t offset, const int8_t *x)
 {
     int32_t sum = 0;
-    for (size_t c = 0; c < 4 * quads; c++)
+    for (size_t c = 0; c < KR_HALF_COLUMNS; c++)
         sum += ((numbers[(c / 4 * KR_GROUP_ROWS + row) * 4 + c % 4] >> shift & mask) - offset) * x[c];
     return sum;
 }
@@ -95,22 +94,18 @@ void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size
         for (size_t t = 0; t < op->n_tokens; t++) {
             const uint8_t *block = (const uint8_t *)op->weight.data + j / KR_GROUP_ROWS * blocks * size;
             const int8_t *values = x->values + t * x->stride;
-            const float *scale_x = x->scale + t * x->stride / 32;
+            const float *scale_x = x->scale + t * x->stride / KR_HALF_COLUMNS;
             const size_t row = j % KR_GROUP_ROWS;
             float *y = op->y.data + t * op->y.stride + j, sum = 0;
             for (size_t b = 0; b < blocks; b++, block += size, values += KR_BLOCK_COLUMNS, scale_x += 2) {
-                if (is_q8) {
-                    float scale;
-                    memcpy(&scale, block + row * sizeof scale, sizeof scale);
-                    int32_t number = dot_block(block + 4 * KR_GROUP_ROWS, row, 16, 0, 255, KR_Q8_OFFSET, values);
-                    sum = fmaf((float)number, scale * scale_x[0], sum);
-                    continue;
-                }
                 for (size_t half = 0; half < 2; half++) {
+                    const uint8_t *numbers = block + KR_SCALES_BYTES;
+                    const int8_t *v = values + half * KR_HALF_COLUMNS;
                     uint16_t scale;
                     memcpy(&scale, block + (half * KR_GROUP_ROWS + row) * sizeof scale, sizeof scale);
                     int32_t number =
-                        dot_block(block + 4 * KR_GROUP_ROWS, row, 8, half ? 4 : 0, 15, KR_Q4_OFFSET, values + half * 32);
+                        is_q8 ? dot_half(numbers + half * KR_HALF_COLUMNS * KR_GROUP_ROWS, row, 0, 255, KR_Q8_OFFSET, v)
+                              : dot_half(numbers, row, half ? 4 : 0, 15, KR_Q4_OFFSET, v);
                     sum = fmaf((float)number, kr_f16_to_float(scale) * scale_x[half], sum);
                 }
             }

@@ -44,21 +44,16 @@ static inline int32_t quantize_block(int8_t *out, float *scale, const float *x, 
 
 static void quantize_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
 {
-    const bool is_q8 = op->weight.type == KRAIT_WEIGHT_Q8;
-    const size_t columns = op->weight.columns, width = is_q8 ? KR_BLOCK_COLUMNS : KR_BLOCK_COLUMNS / 2;
-    const int32_t offset = is_q8 ? KR_Q8_OFFSET : KR_Q4_OFFSET;
+    const size_t columns = op->weight.columns, width = KR_HALF_COLUMNS;
+    const int32_t offset = op->weight.type == KRAIT_WEIGHT_Q8 ? KR_Q8_OFFSET : KR_Q4_OFFSET;
     for (size_t t = begin; t < end; t++) {
         const float *row = op->x.data + t * op->x.stride;
         for (size_t c = 0; c < x->stride; c += width) {
-            const size_t at = (t * x->stride + c) / (KR_BLOCK_COLUMNS / 2), n = columns < c           ? 0
-                                                                                : columns - c < width ? columns - c
-                                                                                                      : width;
+            const size_t at = (t * x->stride + c) / width, n = columns < c ? 0 : columns - c < width ? columns - c : width;
             int8_t *out = x->values + t * x->stride + c;
             int32_t sum;
-            if (n == KR_BLOCK_COLUMNS) /* lengths that the compiler knows */
-                sum = quantize_block(out, &x->scale[at], row + c, KR_BLOCK_COLUMNS);
-            else if (n == KR_BLOCK_COLUMNS / 2)
-                sum = quantize_block(out, &x->scale[at], row + c, KR_BLOCK_COLUMNS / 2);
+            if (n == width) /* a length that the compiler knows */
+                sum = quantize_block(out, &x->scale[at], row + c, KR_HALF_COLUMNS);
             else
                 sum = quantize_block(out, &x->scale[at], row + c, n);
             for (size_t i = n; i < width; i++) out[i] = 0;

@@ -162,27 +162,44 @@ static krait_status check_metadata(const section *s, const kr_json *metadata, kr
     return KRAIT_OK;
 }
 
-/* A packed matrix is bytes to others: U8, and its type and shape in the metadata under its name, "q4 [768, 1536]". */
+/* A packed matrix is bytes to others: U8, and its layout and shape in the metadata under its name, "q4 [768, 1536]". A layout that
+ * changes gets another name, so that no program reads what it does not know: "q8" was one with other scales. */
+static const struct {
+    const char *name;
+    krait_dtype dtype;
+} layouts[] = { { "q8/2", KRAIT_DTYPE_PACKED_Q8 }, { "q4", KRAIT_DTYPE_PACKED_Q4 } };
+enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
+
+static const char *layout_name(krait_dtype dtype)
+{
+    size_t i = 0;
+    while (i < N_LAYOUTS - 1 && layouts[i].dtype != dtype) i++;
+    return layouts[i].name;
+}
+
 static krait_status read_packed(const section *s, kr_tensor *tensor, const kr_json *metadata, krait_error *error)
 {
     const kr_json *value = metadata ? kr_json_get(metadata, tensor->name) : NULL;
     if (!value) return KRAIT_OK;
-    static const krait_dtype dtypes[] = { KRAIT_DTYPE_PACKED_Q8, KRAIT_DTYPE_PACKED_Q4 };
     kr_tensor matrix = *tensor;
     unsigned long long rows = 0, columns = 0;
-    char type[4], rest[2], text[96];
+    char layout[8], rest[2], text[96];
     size_t bytes, found = tensor->shape[0];
     if (value->length < sizeof text) {
         memcpy(text, value->string, value->length); /* which has no end of its own */
         text[value->length] = '\0';
     } else
         text[0] = '\0';
-    int n = sscanf(text, "%3[q0-9] [%llu, %llu%1[]]", type, &rows, &columns, rest);
+    int n = sscanf(text, "%7[q0-9/] [%llu, %llu%1[]]", layout, &rows, &columns, rest);
+    if (n == 4 && strcmp(layout, "q8") == 0)
+        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
+                       "%s: %.200s: expected the layout q8/2, found q8, of an older krait: quantise the original once more",
+                       s->file->name, tensor->name);
     matrix.n_dims = 2;
     matrix.shape[0] = rows, matrix.shape[1] = columns;
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes && n == 4; i++) {
-        if (strcmp(type, krait_dtype_name(dtypes[i])) != 0) continue;
-        matrix.dtype = dtypes[i];
+    for (size_t i = 0; i < N_LAYOUTS && n == 4; i++) {
+        if (strcmp(layout, layouts[i].name) != 0) continue;
+        matrix.dtype = layouts[i].dtype;
         if (tensor->dtype != KRAIT_DTYPE_U8 || tensor->n_dims != 1 || rows == 0 || columns == 0
             || !kr_tensor_bytes(&matrix, &bytes) || bytes != found)
             break;
@@ -190,8 +207,8 @@ static krait_status read_packed(const section *s, kr_tensor *tensor, const kr_js
         return KRAIT_OK;
     }
     return kr_fail(error, KRAIT_ERROR_FORMAT,
-                   "%s: %s: %.200s: expected q8 or q4 with the rows and columns of a matrix of %s, found \"%.*s\"", s->file->name,
-                   metadata_key, tensor->name, kr_tensor_describe(tensor, text, sizeof text),
+                   "%s: %s: %.200s: expected q8/2 or q4 with the rows and columns of a matrix of %s, found \"%.*s\"",
+                   s->file->name, metadata_key, tensor->name, kr_tensor_describe(tensor, text, sizeof text),
                    value->length < 40 ? (int)value->length : 40, value->string);
 }
 
@@ -253,7 +270,7 @@ static void put_header(kr_json_writer *w, const kr_tensor *tensors, size_t n_ten
             const kr_tensor *t = &tensors[i];
             char value[64];
             if (!kr_tensor_is_packed(t)) continue;
-            snprintf(value, sizeof value, "%s [%llu, %llu]", krait_dtype_name(t->dtype), (unsigned long long)t->shape[0],
+            snprintf(value, sizeof value, "%s [%llu, %llu]", layout_name(t->dtype), (unsigned long long)t->shape[0],
                      (unsigned long long)t->shape[1]);
             kr_json_key(w, t->name);
             kr_json_put_text(w, value);

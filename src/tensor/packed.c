@@ -6,7 +6,7 @@
 
 #include "tensor/tensor.h"
 
-enum { QUAD = 4, HALF = KR_BLOCK_COLUMNS / 2, Q8_SCALES = 4 * KR_GROUP_ROWS, Q4_SCALES = 2 * 2 * KR_GROUP_ROWS };
+enum { QUAD = 4, HALF = KR_HALF_COLUMNS };
 
 size_t kr_packed_offset(krait_weight_type type, size_t row, size_t columns)
 {
@@ -45,17 +45,30 @@ static int rounded(float x, int least, int most)
 
 /* ---- q8 ---------------------------------------------------------------------------------------------------------- */
 
+/* The largest value's share of 127, in half precision; above its range, the largest finite one. Where halves are sparse, rounding
+ * down would cut the value off. */
+static uint16_t q8_scale(const float *w, size_t n)
+{
+    enum { LARGEST_FINITE = 0x7bff };
+    float most = largest(w, n);
+    uint16_t scale = kr_float_to_f16(most / 127);
+    if (scale < LARGEST_FINITE && kr_f16_to_float(scale) * 127.5f < most) scale++;
+    return scale < LARGEST_FINITE ? scale : LARGEST_FINITE;
+}
+
 static void pack_q8(unsigned char *block, const float *w, size_t stride, size_t rows, size_t columns)
 {
-    memset(block, 0, Q8_SCALES);
-    memset(block + Q8_SCALES, KR_Q8_OFFSET, KR_Q8_BLOCK_BYTES - Q8_SCALES);
-    for (size_t r = 0; r < rows; r++, w += stride) {
-        float scale = largest(w, columns) / 127, inverse = scale > 0 ? 1 / scale : 0;
-        memcpy(block + r * sizeof scale, &scale, sizeof scale);
-        if (!isfinite(inverse)) continue; /* subnormal scales: nothing is lost that float32 sums would see */
-        for (size_t c = 0; c < columns; c++)
-            block[Q8_SCALES + place(c, r)] = (unsigned char)(rounded(w[c] * inverse, -127, 127) + KR_Q8_OFFSET);
-    }
+    memset(block, 0, KR_SCALES_BYTES);
+    memset(block + KR_SCALES_BYTES, KR_Q8_OFFSET, KR_Q8_BLOCK_BYTES - KR_SCALES_BYTES);
+    for (size_t r = 0; r < rows; r++, w += stride)
+        for (size_t first = 0; first < columns; first += HALF) {
+            size_t n = columns - first < HALF ? columns - first : HALF;
+            uint16_t scale = q8_scale(w + first, n);
+            memcpy(block + (first / HALF * KR_GROUP_ROWS + r) * sizeof scale, &scale, sizeof scale);
+            float value = kr_f16_to_float(scale), inverse = value > 0 ? 1 / value : 0;
+            for (size_t c = first; c < first + n; c++)
+                block[KR_SCALES_BYTES + place(c, r)] = (unsigned char)(rounded(w[c] * inverse, -127, 127) + KR_Q8_OFFSET);
+        }
 }
 
 /* ---- q4 ---------------------------------------------------------------------------------------------------------- */
@@ -87,8 +100,8 @@ static uint16_t choose_scale(const float *w, size_t n)
 
 static void pack_q4(unsigned char *block, const float *w, size_t stride, size_t rows, size_t columns)
 {
-    memset(block, 0, Q4_SCALES);
-    memset(block + Q4_SCALES, KR_Q4_OFFSET | KR_Q4_OFFSET << 4, KR_Q4_BLOCK_BYTES - Q4_SCALES);
+    memset(block, 0, KR_SCALES_BYTES);
+    memset(block + KR_SCALES_BYTES, KR_Q4_OFFSET | KR_Q4_OFFSET << 4, KR_Q4_BLOCK_BYTES - KR_SCALES_BYTES);
     for (size_t r = 0; r < rows; r++, w += stride)
         for (size_t half = 0; half < 2; half++) {
             size_t first = half * HALF, n = columns < first ? 0 : columns - first < HALF ? columns - first : HALF;
@@ -96,7 +109,7 @@ static void pack_q4(unsigned char *block, const float *w, size_t stride, size_t 
             memcpy(block + (half * KR_GROUP_ROWS + r) * sizeof scale, &scale, sizeof scale);
             float value = kr_f16_to_float(scale), inverse = value != 0 ? 1 / value : 0;
             for (size_t c = 0; c < n; c++) {
-                unsigned char *byte = block + Q4_SCALES + place(c, r);
+                unsigned char *byte = block + KR_SCALES_BYTES + place(c, r);
                 unsigned number = (unsigned)(rounded(w[first + c] * inverse, -8, 7) + KR_Q4_OFFSET);
                 *byte = (unsigned char)(half ? (*byte & 15u) | number << 4 : (*byte & 240u) | number);
             }
@@ -134,21 +147,26 @@ void kr_pack(krait_weight_type type, void *matrix, size_t columns, size_t first,
         }
 }
 
+static float scale_at(const unsigned char *block, size_t half, size_t row)
+{
+    uint16_t scale;
+    memcpy(&scale, block + (half * KR_GROUP_ROWS + row) * sizeof scale, sizeof scale);
+    return kr_f16_to_float(scale);
+}
+
 static void unpack_q8(float *out, const unsigned char *block, size_t row, size_t columns)
 {
-    float scale;
-    memcpy(&scale, block + row * sizeof scale, sizeof scale);
-    for (size_t c = 0; c < columns; c++) out[c] = scale * (float)(block[Q8_SCALES + place(c, row)] - KR_Q8_OFFSET);
+    const float scale[2] = { scale_at(block, 0, row), scale_at(block, 1, row) };
+    for (size_t c = 0; c < columns; c++)
+        out[c] = scale[c / HALF] * (float)(block[KR_SCALES_BYTES + place(c, row)] - KR_Q8_OFFSET);
 }
 
 static void unpack_q4(float *out, const unsigned char *block, size_t row, size_t columns)
 {
+    const float scale[2] = { scale_at(block, 0, row), scale_at(block, 1, row) };
     for (size_t c = 0; c < columns; c++) {
-        uint16_t scale;
-        size_t half = c / HALF;
-        memcpy(&scale, block + (half * KR_GROUP_ROWS + row) * sizeof scale, sizeof scale);
-        int number = block[Q4_SCALES + place(c % HALF, row)] >> (half * 4) & 15;
-        out[c] = kr_f16_to_float(scale) * (float)(number - KR_Q4_OFFSET);
+        int number = block[KR_SCALES_BYTES + place(c % HALF, row)] >> (c / HALF * 4) & 15;
+        out[c] = scale[c / HALF] * (float)(number - KR_Q4_OFFSET);
     }
 }
 

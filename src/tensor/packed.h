@@ -2,17 +2,18 @@
  *
  * q8 and q4: sixteen rows make a group, sixty-four columns of a group a block; missing rows and columns are zeros. Blocks
  * stand in the order in which a product reads them: all of a group, from the first column to the last, then the next group. A block
- * starts with its scales, of one row each, and goes on with its numbers, four consecutive columns of a row side by side and the rows next
- * to each other, so that one instruction multiplies four columns of as many rows as a vector has lanes:
+ * starts with its scales, of one row and 32 columns each, and goes on with its numbers, four consecutive columns of a row side by side
+ * and the rows next to each other, so that one instruction multiplies four columns of as many rows as a vector has lanes:
  *
- *     q8   scale[16] float32 | number[16 quads][16 rows][4 columns] uint8               1088 bytes, 8.5 bits a weight
- *          weight = scale[row] * (number - 128), number 1..255, quad q has the columns 4q .. 4q+3
+ *     q8   scale[2][16] float16 | number[16 quads][16 rows][4 columns] uint8             1088 bytes, 8.5 bits a weight
+ *          weight = scale[q / 8][row] * (number - 128), quad q has the columns 4q .. 4q+3
  *
  *     q4   scale[2][16] float16 | number[8 quads][16 rows][4 columns] uint8              576 bytes, 4.5 bits a weight
  *          low half of a byte:  weight = scale[0][row] * (half - 8), columns 4q .. 4q+3
  *          high half:           weight = scale[1][row] * (half - 8), columns 32 + 4q .. 32 + 4q+3
  *
- * Numbers of absolute maximum m are scaled by m/127 (q8); q4's scale is the one of several that has the least squared error. */
+ * Numbers of absolute maximum m are scaled by m/127 (q8); q4's scale is the one of several that has the least squared error.
+ * Both hold what ggml's blocks of 32, Q8_0 and Q4_0, hold, in another order. */
 #ifndef KR_TENSOR_PACKED_H
 #define KR_TENSOR_PACKED_H
 
@@ -24,10 +25,12 @@
 enum {
     KR_GROUP_ROWS = 16,
     KR_BLOCK_COLUMNS = 64,
+    KR_HALF_COLUMNS = KR_BLOCK_COLUMNS / 2, /* of one scale */
+    KR_SCALES_BYTES = 2 * KR_GROUP_ROWS * 2,
     KR_Q8_OFFSET = 128,
     KR_Q4_OFFSET = 8,
-    KR_Q8_BLOCK_BYTES = KR_GROUP_ROWS * (4 + KR_BLOCK_COLUMNS),
-    KR_Q4_BLOCK_BYTES = KR_GROUP_ROWS * (2 * 2 + KR_BLOCK_COLUMNS / 2)
+    KR_Q8_BLOCK_BYTES = KR_SCALES_BYTES + KR_GROUP_ROWS * KR_BLOCK_COLUMNS,
+    KR_Q4_BLOCK_BYTES = KR_SCALES_BYTES + KR_GROUP_ROWS * KR_BLOCK_COLUMNS / 2
 };
 
 static inline bool kr_is_grouped(krait_weight_type type) { return type == KRAIT_WEIGHT_Q8 || type == KRAIT_WEIGHT_Q4; }
