@@ -1,4 +1,4 @@
-# Finds what docs/DEPENDENCIES.md lists, and says what was taken. Sets KRAIT_USE_{GEMM,TEXT,OPENMP,HUB,EDIT}; the target
+# Finds what docs/DEPENDENCIES.md lists, and says what was taken. Sets KRAIT_USE_{GEMM,TEXT,OPENMP,HUB,EDIT,PLOT}; the target
 # krait_dependencies compiles and links a build, KRAIT_LINK is what the installed static library needs.
 
 # krait_decide(TEXT "<what>" "<Debian packages>" <found>...): KRAIT_USE_TEXT from KRAIT_TEXT and what was found.
@@ -113,3 +113,11 @@ if(NOT KRAIT_EDIT STREQUAL "OFF")
   mark_as_advanced(EDIT_INCLUDE_DIR EDIT_LIBRARY)
 endif()
 krait_decide(EDIT "libedit" "libedit-dev" "${EDIT_INCLUDE_DIR}" "${EDIT_LIBRARY}")
+
+# ---- pictures of curves, of the program only
+if(NOT KRAIT_PLOT STREQUAL "OFF")
+  find_path(CAIRO_INCLUDE_DIR cairo.h PATH_SUFFIXES cairo)
+  find_library(CAIRO_LIBRARY cairo)
+  mark_as_advanced(CAIRO_INCLUDE_DIR CAIRO_LIBRARY)
+endif()
+krait_decide(PLOT "cairo" "libcairo2-dev" "${CAIRO_INCLUDE_DIR}" "${CAIRO_LIBRARY}")

@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench pull list rm help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench pull list rm plot help version" -- "$word")
         return
     fi
     case $command in
@@ -45,8 +45,11 @@ _krait() {
     rm)
         options="-h --help"
         ;;
+    plot)
+        options="-y --series -x --axis --from --to --log --smooth -o --out --size --title --name --ascii --json -h --help"
+        ;;
     help)
-        options="run inspect tokenize logits perplexity quantize bench pull list rm"
+        options="run inspect tokenize logits perplexity quantize bench pull list rm plot"
         ;;
     *) return ;;
     esac
@@ -58,10 +61,12 @@ _krait() {
         ;;
     --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
     --type | --compare-type) options="auto f32 f16 bf16 q8 q4" ;;
+    -x | --axis) options="steps tokens seconds" ;;
+    --log) options="x y xy" ;;
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
-        --threads | --chunk | --window | --prefill | --decode | --batch | --long | --rounds | --keep)
+        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep)
         # A value to type; --decode of tokenize takes none.
         [[ $command == tokenize && $previous == --decode ]] || return
         ;;
@@ -70,7 +75,7 @@ _krait() {
         mapfile -t COMPREPLY < <(compgen -W "$(krait list 2>/dev/null | cut -d ' ' -f 1)" -- "$word")
         return
     fi
-    if [[ ($command == inspect || $command == quantize) && $word != -* ]]; then
+    if [[ $command =~ ^(inspect|quantize|plot)$ && $word != -* ]]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

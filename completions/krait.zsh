@@ -14,6 +14,7 @@ _krait() {
         'pull:download a model from the Hugging Face hub'
         'list:list the models that are downloaded'
         'rm:remove a downloaded model'
+        'plot:draw the curves of training runs'
         'help:explain a command'
         'version:print the version'
     )
@@ -165,6 +166,23 @@ _krait() {
         _arguments \
             '(-h --help)'{-h,--help}'[show a summary of the options]' \
             ':model:($(krait list 2>/dev/null | cut -d " " -f 1))'
+        ;;
+    plot)
+        _arguments \
+            '*'{-y,--series}'[curves, by their names]:name,...:(loss held_out_loss lr tokens_per_second grad_norm)' \
+            '(-x --axis)'{-x,--axis}'[what stands below]:axis:(steps tokens seconds)' \
+            '--from[leave out what is before]:x: ' \
+            '--to[leave out what is behind]:x: ' \
+            '--log[logarithmic scale]:axes:(x y xy)' \
+            '--smooth[a mean of so many points]:n or auto: ' \
+            '(-o --out)'{-o,--out}'[a picture, .svg or .png]:file:_files -g "*.(svg|png)"' \
+            '--size[width and height]:WxH: ' \
+            '--title[what stands above]:text: ' \
+            '*--name[what to call a run]:text: ' \
+            '--ascii[letters instead of braille dots]' \
+            '--json[one JSON object with the points]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            '*:run:_files'
         ;;
     help) _describe command commands ;;
     esac
