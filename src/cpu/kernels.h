@@ -123,6 +123,10 @@ size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner
  * not evict them; a tile's channels fill whole cache lines. */
 enum { KR_SCAN_MAX_STATE = 256, KR_SCAN_TILE_TOKENS = 32, KR_SCAN_TILE_CHANNELS = 64 };
 
+/* Scratch of the scan's backward pass for a thread: seven numbers per token and channel of a tile, and per token a vector of channels
+ * times as many states as are held in registers, at most 128. */
+enum { KR_SCAN_BACKWARD_FLOATS = 7 * KR_SCAN_CHUNK * KR_SCAN_TILE_CHANNELS + (KR_SCAN_CHUNK + 1) * 128 };
+
 /* Up to so many tokens kr_linear is our kernels', which are faster than the library's there (bench/bench_linear.c) and give each
  * token the same bits however many there are: kr_device.independent_tokens. */
 enum { KR_MATVEC_MAX_TOKENS = 128 };

@@ -21,11 +21,13 @@
 #include "cpu/scan_body.h"
 #include "cpu/train_body.h"
 
+#include "cpu/scan_backward_body.h"
+
 const kr_cpu_kernels kr_cpu_kernels_neon = {
     .rms_norm = rms_norm_tokens,
     .conv = conv_channels,
     .scan = scan_channels,
-    .scan_backward = kr_scan_backward_plain,
+    .scan_backward = scan_backward_part,
     .conv_backward = kr_conv_backward_plain,
     .rms_norm_factors = kr_rms_norm_factors_plain,
     .rms_norm_backward = kr_rms_norm_backward_plain,

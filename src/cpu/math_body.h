@@ -51,6 +51,9 @@ VEC_INLINE vec vec_softplus(vec x)
 /* x / (1 + e^-x) */
 VEC_INLINE vec vec_silu(vec x) { return vec_div(x, vec_add(vec_set(1.0f), vec_exp(vec_sub(vec_zero(), x)))); }
 
+/* 1 / (1 + e^-x) */
+VEC_INLINE vec vec_sigmoid(vec x) { return vec_div(vec_set(1.0f), vec_add(vec_set(1.0f), vec_exp(vec_sub(vec_zero(), x)))); }
+
 static void exp_row(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i += VEC_LANES) {

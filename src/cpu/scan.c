@@ -214,12 +214,18 @@ static void share(void *pointer, int thread, int n_threads)
     if (begin < end) c->kernels->scan(c->op, begin, end, c->scratch + (size_t)thread * kr_cpu_scan_scratch(1, c->op->d_state));
 }
 
-void kr_cpu_scan(const kr_exec *exec, const kr_scan *op)
+/* Vectors do the usual, the reference does the rest. */
+static const kr_cpu_kernels *kernels_for(const kr_exec *exec, const kr_scan *op)
 {
     bool plain = op->is_complex || op->fixed_B || op->fixed_C || op->d_state > KR_SCAN_MAX_STATE;
+    return kr_cpu_kernels_of(plain ? KRAIT_ISA_PLAIN : exec->device->isa);
+}
+
+void kr_cpu_scan(const kr_exec *exec, const kr_scan *op)
+{
     size_t n_tokens = op->rows.start[op->rows.n_sequences];
     int threads = n_tokens * op->d_inner * op->d_state < KR_SERIAL_SCAN_STEPS ? 1 : exec->threads;
-    kr_parallel(threads, share, &(context){ kr_cpu_kernels_of(plain ? KRAIT_ISA_PLAIN : exec->device->isa), op, exec->scratch });
+    kr_parallel(threads, share, &(context){ kernels_for(exec, op), op, exec->scratch });
 }
 
 /* Three tiles of tokens x channels (dt, dt * u, y) and one of states x channels (A). */
@@ -249,7 +255,8 @@ static backward_plan plan_backward(size_t d_inner, size_t N, size_t n_groups)
     p.n_tiles = p.group_tiles * n_groups;
     p.part_floats = (2 * KR_SCAN_CHUNK * N + 15) / 16 * 16;
     p.carry_floats = (N * d_inner + 15) / 16 * 16;
-    p.thread_floats = (KR_SCAN_CHUNK + (KR_SCAN_CHUNK + 1) * N + 15) / 16 * 16;
+    p.thread_floats = (KR_SCAN_CHUNK + (KR_SCAN_CHUNK + 1) * N + 15) / 16 * 16; /* the reference's */
+    if (p.thread_floats < KR_SCAN_BACKWARD_FLOATS) p.thread_floats = KR_SCAN_BACKWARD_FLOATS;
     return p;
 }
 
@@ -371,10 +378,9 @@ static void share_backward(void *pointer, int thread, int n_threads)
 void kr_cpu_scan_backward(const kr_exec *exec, const kr_scan_backward *op)
 {
     const kr_scan *f = &op->forward;
-    bool plain = true;
     size_t n_tokens = f->rows.start[f->rows.n_sequences];
     int threads = n_tokens * f->d_inner * f->d_state < KR_SERIAL_SCAN_STEPS / 4 ? 1 : exec->threads;
-    backward_context c = { .kernels = kr_cpu_kernels_of(plain ? KRAIT_ISA_PLAIN : exec->device->isa),
+    backward_context c = { .kernels = kernels_for(exec, f),
                            .op = op,
                            .plan = plan_backward(f->d_inner, f->d_state * (f->is_complex ? 2 : 1), f->n_groups) };
     c.carry = exec->scratch;
