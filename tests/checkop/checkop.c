@@ -200,7 +200,7 @@ void bench_report(check *c, const char *label, double seconds, double items, con
         kr_json_close(c->json, '}');
         return;
     }
-    printf("%-11s %-7s %-34s %10.3f us  %9.3f ns/%-8s", c->op, krait_isa_name(c->device->isa), label, seconds * 1e6,
+    printf("%-18s %-11s %-34s %10.3f us  %9.3f ns/%-8s", c->op, krait_isa_name(c->device->isa), label, seconds * 1e6,
            seconds / items * 1e9, item);
     if (bytes > 0)
         printf(" %6.1f GB/s", bytes / seconds * 1e-9);
@@ -229,6 +229,7 @@ static const struct {
     { "cross_entropy", check_cross_entropy, NULL },
     { "sum_squares", check_sum_squares, NULL },
     { "adamw", check_adamw, NULL },
+    { "scan_backward", check_scan_backward, bench_scan_backward },
     { "vectors", check_vectors, NULL },
 };
 
