@@ -22,6 +22,8 @@
 #include "cpu/scan_body.h"
 #include "cpu/train_body.h"
 
+#include "cpu/conv_backward_body.h"
+#include "cpu/norm_backward_body.h"
 #include "cpu/scan_backward_body.h"
 
 #include "cpu/dot_bf16_body.h" /* on matvec_body.h's tiles */
@@ -31,9 +33,9 @@ const kr_cpu_kernels kr_cpu_kernels_avx512_bf16 = {
     .conv = conv_channels,
     .scan = scan_channels,
     .scan_backward = scan_backward_part,
-    .conv_backward = kr_conv_backward_plain,
-    .rms_norm_factors = kr_rms_norm_factors_plain,
-    .rms_norm_backward = kr_rms_norm_backward_plain,
+    .conv_backward = conv_backward_channels,
+    .rms_norm_factors = rms_norm_factors_tokens,
+    .rms_norm_backward = rms_norm_backward_channels,
     .matvec = matvec_rows,
     .bf16 = true,
     .quantize = quantize_any,

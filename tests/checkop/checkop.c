@@ -229,7 +229,10 @@ static const struct {
     { "cross_entropy", check_cross_entropy, NULL },
     { "sum_squares", check_sum_squares, NULL },
     { "adamw", check_adamw, NULL },
+    { "rms_norm_backward", check_rms_norm_backward, NULL },
+    { "conv_backward", check_conv_backward, bench_conv_backward },
     { "scan_backward", check_scan_backward, bench_scan_backward },
+    { "gradients", check_gradients, NULL },
     { "vectors", check_vectors, NULL },
 };
 

@@ -85,14 +85,18 @@ void check_embedding_backward(check *c);
 void check_cross_entropy(check *c);
 void check_sum_squares(check *c);
 void check_adamw(check *c);
+void check_rms_norm_backward(check *c);
+void check_conv_backward(check *c);
 void check_scan_backward(check *c);
-void check_vectors(check *c); /* of tests/data/ops */
+void check_gradients(check *c); /* by finite differences */
+void check_vectors(check *c);   /* of tests/data/ops */
 void bench_math(check *c);
 void bench_linear(check *c);
 void bench_rms_norm(check *c);
 void bench_conv(check *c);
 void bench_scan(check *c);
 void bench_mixer_step(check *c);
+void bench_conv_backward(check *c);
 void bench_scan_backward(check *c);
 
 #endif
