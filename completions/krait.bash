@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench pull list rm plot help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench data pull list rm plot help version" -- "$word")
         return
     fi
     case $command in
@@ -36,6 +36,11 @@ _krait() {
         options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json
             -h --help"
         ;;
+    data)
+        options="-o --out -m --model --tokenizer --field --prompt-field --split --include --exclude --crlf --invalid
+            --no-special --end --no-end --held-out --held-out-share --held-out-file --seed --inspect --documents --json
+            -t --threads -h --help"
+        ;;
     pull)
         options="--json -h --help"
         ;;
@@ -49,16 +54,17 @@ _krait() {
         options="-y --series -x --axis --from --to --log --smooth -o --out --size --title --name --ascii --json -h --help"
         ;;
     help)
-        options="run inspect tokenize logits perplexity quantize bench pull list rm plot"
+        options="run inspect tokenize logits perplexity quantize bench data pull list rm plot"
         ;;
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --prompts | -o | --out | --state-in | --state-out)
+    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --prompts | -o | --out | --state-in | --state-out | --held-out-file | --inspect)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
+    --invalid) options="error replace skip" ;;
     --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
     --type | --compare-type) options="auto f32 f16 bf16 q8 q4" ;;
     -x | --axis) options="steps tokens seconds" ;;
@@ -66,7 +72,8 @@ _krait() {
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
-        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep)
+        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep | \
+        --field | --prompt-field | --split | --include | --exclude | --end | --held-out | --held-out-share | --documents)
         # A value to type; --decode of tokenize takes none.
         [[ $command == tokenize && $previous == --decode ]] || return
         ;;
@@ -75,7 +82,7 @@ _krait() {
         mapfile -t COMPREPLY < <(compgen -W "$(krait list 2>/dev/null | cut -d ' ' -f 1)" -- "$word")
         return
     fi
-    if [[ $command =~ ^(inspect|quantize|plot)$ && $word != -* ]]; then
+    if [[ $command =~ ^(inspect|quantize|plot|data)$ && $word != -* ]]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -11,6 +11,7 @@ _krait() {
         'perplexity:measure how well a model predicts a text'
         'quantize:write weights in another type, as a GGUF file'
         'bench:measure speed beside the bound of the machine'
+        'data:turn texts into token files'
         'pull:download a model from the Hugging Face hub'
         'list:list the models that are downloaded'
         'rm:remove a downloaded model'
@@ -150,6 +151,32 @@ _krait() {
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '--json[one JSON object]' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
+        ;;
+    data)
+        _arguments \
+            '(-o --out)'{-o,--out}'[the token file to write]:file:_files' \
+            '(-m --model)'{-m,--model}'[checkpoint whose tokenizer it is]:file:_files' \
+            '--tokenizer[tokenizer.json or GGUF file]:file:_files' \
+            '--field[files are JSONL, and this string is the text]:name: ' \
+            '--prompt-field[a string in front of it that is not learned]:name: ' \
+            '--split[cut files into documents at this text]:text: ' \
+            '*--include[of files in folders only those of such a name]:pattern: ' \
+            '*--exclude[no files of such a name]:pattern: ' \
+            '--crlf[read line ends CR LF as LF]' \
+            '--invalid[bytes that are no UTF-8]:what to do:(error replace skip)' \
+            '--no-special[read special tokens as ordinary text]' \
+            '--end[the token between documents]:token: ' \
+            '--no-end[nothing between documents]' \
+            '*--held-out[files that go into a second token file]:pattern: ' \
+            '--held-out-share[or this share of the documents]:share: ' \
+            '--held-out-file[where that goes]:file:_files' \
+            '--seed[of the choice of --held-out-share]:n: ' \
+            '--inspect[show and verify a token file]:file:_files' \
+            '--documents[how many documents to show]:n: ' \
+            '--json[one JSON object]' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            '*:text:_files'
         ;;
     pull)
         _arguments \

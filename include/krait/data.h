@@ -91,6 +91,63 @@ KRAIT_API krait_status krait_token_writer_commit(krait_token_writer *writer, kra
 /* Without commit nothing is left behind. */
 KRAIT_API void krait_token_writer_free(krait_token_writer *writer);
 
+/* ---- text into token files --------------------------------------------------------------------------------------- */
+
+/* What to do about bytes that are no UTF-8. */
+typedef enum krait_invalid {
+    KRAIT_INVALID_ERROR = 0, /* KRAIT_ERROR_FORMAT, by file and byte */
+    KRAIT_INVALID_REPLACE,   /* each run of them becomes U+FFFD */
+    KRAIT_INVALID_SKIP       /* they are left out */
+} krait_invalid;
+
+/* Text, as files. A file is a document, unless `separator` cuts it into several; with `json_field` each line of it is one. A byte
+ * order mark is no part of the text. */
+typedef struct krait_corpus {
+    const char *const
+        *paths; /* [n_paths] files, folders (all files in them, recursively, in the order of their names' bytes, without hidden
+                                 ones), and "-": stdin */
+    size_t n_paths;
+    const char *const
+        *include; /* [n_include] of files in folders only those that one of these patterns fits (* and ?): the whole name, or
+                                   what is behind its last slash */
+    size_t n_include;
+    const char *const *exclude; /* [n_exclude] none that one of these fits */
+    size_t n_exclude;
+    const char *json_field;   /* files are lines of JSON objects, and this string in them is the text; NULL: plain text */
+    const char *prompt_field; /* a string in front of it, to be read but not to be learned; NULL: none */
+    const char *separator;    /* plain text: what stands between documents, with the line ends around it; NULL: nothing */
+    bool crlf;                /* CR LF is read as LF */
+    krait_invalid invalid;
+} krait_corpus;
+
+typedef struct krait_data_options {
+    const char *held_out_path;   /* a second token file, of what models are not trained on; NULL: none */
+    const char *const *held_out; /* [n_held_out] patterns of the names of its files, as those of a corpus */
+    size_t n_held_out;
+    double held_out_share; /* or, when there are no patterns: the share of documents, each chosen by the seed and its number */
+    uint64_t seed;
+    bool no_special;         /* text that spells a special token is ordinary text */
+    bool no_separator;       /* nothing between documents */
+    int32_t separator;       /* the token between them otherwise */
+    int threads;             /* 0: as many as the process may use */
+    krait_progress progress; /* bytes of text */
+} krait_data_options;
+
+typedef struct krait_data_result {
+    krait_token_file_info training, held_out; /* the latter zero when there is none */
+    uint64_t n_files;
+    uint64_t n_bytes;   /* read */
+    uint64_t n_empty;   /* documents without text, left out */
+    uint64_t n_invalid; /* runs of bytes replaced or left out */
+} krait_data_result;
+
+/* Tokenises a corpus into a token file at `path`, and one of what is held out. Files appear complete or not at all, the held-out
+ * one first. The same bytes for any number of threads; a long document's tokens are those of krait_tokenizer_encode() on all of
+ * it. Memory: 32 MiB of text at a time, and a document that can be cut nowhere. A pattern that fits nothing, and a corpus or part of less
+ * than two tokens, are errors. `options` (NULL: all 0, so that the separator is token 0) and `result` may be NULL. */
+KRAIT_API krait_status krait_data_write(const krait_corpus *corpus, const krait_tokenizer *tokenizer, const char *path,
+                                        const krait_data_options *options, krait_data_result *result, krait_error *error);
+
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 typedef enum krait_order {

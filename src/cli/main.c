@@ -9,7 +9,7 @@
 static const kr_command *const commands[] = { &kr_command_run,    &kr_command_inspect,    &kr_command_tokenize,
                                               &kr_command_logits, &kr_command_perplexity, &kr_command_quantize,
                                               &kr_command_bench,  &kr_command_pull,       &kr_command_list,
-                                              &kr_command_rm,     &kr_command_plot };
+                                              &kr_command_rm,     &kr_command_plot,       &kr_command_data };
 
 /* What failures outside of any subcommand are reported as. */
 static const kr_command help_command = { .name = "help" };
