@@ -91,6 +91,20 @@ typedef struct kr_block_batch {
     float *const *state[KR_STATE_PARTS]; /* of this layer: for each part, one [rows, channels] per sequence */
 } kr_block_batch;
 
+/* The same for training. Activations are kept by layer, from the forward pass to the backward pass: the residual stream before the block, and
+ * unless `recompute`, in_proj's output. Everything else is computed again, which is cheap beside the products that are not. */
+typedef struct kr_block_training {
+    size_t n_tokens;
+    kr_rows rows;
+    kr_view x; /* forward: the residual stream, in/out; backward: its gradient, from after the block to before it */
+    const float *const
+        *before[KR_STATE_PARTS];         /* of this layer: for each part, one state per sequence to begin from, or NULL: zeros */
+    float *const *state[KR_STATE_PARTS]; /* out: where the sequences ended; backward only changes them */
+    bool recompute;
+    float *saved; /* saved_size() floats of this layer */
+    float *work;  /* train_work_size() floats, not kept */
+} kr_block_training;
+
 typedef struct kr_block {
     const kr_parameter *parameters;
     size_t n_parameters;
@@ -104,6 +118,19 @@ typedef struct kr_block {
     void (*forward)(const kr_exec *exec, const krait_config *config, const void *layer, const kr_block_batch *batch, float *work);
     /* Only the matrix products of forward, on whatever is in `work`: for measuring what the rest costs. */
     void (*products)(const kr_exec *exec, const krait_config *config, const void *layer, size_t n_tokens, kr_view x, float *work);
+
+    /* Training: floats that a layer keeps, floats of working memory (chunks: kr_scan_chunks()), bytes of scratch. */
+    size_t (*saved_size)(const krait_config *config, size_t n_tokens, bool recompute);
+    size_t (*train_work_size)(const krait_config *config, size_t n_tokens, size_t chunks);
+    size_t (*train_scratch_size)(const kr_device *device, int threads, const krait_config *config, size_t n_tokens);
+    void (*train_forward)(const kr_exec *exec, const krait_config *config, const void *layer, const kr_block_training *training);
+    /* gradients: the layer's struct once more, its fields where the gradients are added up (that of A is A's, not A_log's); NULL
+     * in it: not wanted. */
+    void (*backward)(const kr_exec *exec, const krait_config *config, const void *layer, void *gradients,
+                     const kr_block_training *training);
+    /* Only the matrix products of both, one forward and two backward each, with what is in training->work. */
+    void (*train_products)(const kr_exec *exec, const krait_config *config, const void *layer, void *gradients,
+                           const kr_block_training *training);
 } kr_block;
 
 /* The block of a family. */

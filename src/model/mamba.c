@@ -9,6 +9,7 @@
  *     residual  += (y * silu(z)) @ out_proj^T
  */
 #include <stddef.h>
+#include <string.h>
 
 #include "model/block.h"
 
@@ -214,6 +215,292 @@ static void products(const kr_exec *exec, const krait_config *config, const void
     linear(exec, n, from_column(work.delta, 0), layer->out_proj, NULL, false, x);
 }
 
+/* ---- training ---------------------------------------------------------------------------------------------------- */
+
+/* Memory of a training pass. A quantity and its gradient share memory where one is read before the other is written. */
+typedef struct train_work {
+    kr_view residual; /* saved */
+    kr_view xz;       /* saved, or work if it is computed again; then its gradient */
+    kr_view u;        /* [n, d_model]; its gradient is in du */
+    kr_view du;
+    kr_view x;      /* [n, d_inner]: after the convolution */
+    kr_view dbc;    /* [n, dt_rank + 2*d_state], what x_proj gives */
+    kr_view normed; /* Falcon-Mamba: dbc after the norms; elsewhere dbc itself */
+    kr_view ddbc;
+    kr_view delta; /* [n, d_inner]; then its gradient */
+    kr_view y;     /* [n, d_inner] */
+    kr_view dy;    /* [n, d_inner]; then the gradient of x */
+    float *chunks; /* kr_scan.saved */
+} train_work;
+
+static kr_view take(float *memory, size_t *used, size_t n, size_t columns)
+{
+    kr_view view = { memory ? memory + *used : NULL, padded(columns) };
+    *used += n * view.stride;
+    return view;
+}
+
+static size_t carve_saved(train_work *t, float *saved, const krait_config *config, size_t n, bool recompute)
+{
+    size_t used = 0;
+    t->residual = take(saved, &used, n, (size_t)config->d_model);
+    if (!recompute) t->xz = take(saved, &used, n, 2 * (size_t)config->d_inner);
+    return used;
+}
+
+static size_t carve_work(train_work *t, float *memory, const krait_config *config, size_t n, size_t chunks, bool recompute)
+{
+    const size_t d_model = (size_t)config->d_model, d_inner = (size_t)config->d_inner,
+                 parts = kr_dim_size(KR_DT_RANK_2_D_STATE, config);
+    size_t used = 0;
+    if (recompute) t->xz = take(memory, &used, n, 2 * d_inner);
+    t->u = take(memory, &used, n, d_model);
+    t->du = take(memory, &used, n, d_model);
+    t->x = take(memory, &used, n, d_inner);
+    t->dbc = take(memory, &used, n, parts);
+    t->normed = config->family == KRAIT_FAMILY_FALCON_MAMBA ? take(memory, &used, n, parts) : t->dbc;
+    t->ddbc = take(memory, &used, n, parts);
+    t->delta = take(memory, &used, n, d_inner);
+    t->y = take(memory, &used, n, d_inner);
+    t->dy = take(memory, &used, n, d_inner);
+    t->chunks = take(memory, &used, chunks, (size_t)config->d_state * d_inner).data;
+    return used;
+}
+
+static size_t saved_size(const krait_config *config, size_t n_tokens, bool recompute)
+{
+    train_work t;
+    return carve_saved(&t, NULL, config, n_tokens, recompute);
+}
+
+static size_t train_work_size(const krait_config *config, size_t n_tokens, size_t chunks)
+{
+    train_work t;
+    return carve_work(&t, NULL, config, n_tokens, chunks, true);
+}
+
+static size_t train_scratch_size(const kr_device *device, int threads, const krait_config *config, size_t n_tokens)
+{
+    const size_t d_model = (size_t)config->d_model, d_inner = (size_t)config->d_inner, d_state = (size_t)config->d_state,
+                 dt_rank = (size_t)config->dt_rank;
+    const size_t needs[] = {
+        scratch_size(device, threads, config, n_tokens),
+        device->linear_backward_scratch(threads, n_tokens, 2 * d_inner, d_model),
+        device->linear_backward_scratch(threads, n_tokens, dt_rank + 2 * d_state, d_inner),
+        device->linear_backward_scratch(threads, n_tokens, d_inner, dt_rank),
+        device->linear_backward_scratch(threads, n_tokens, d_model, d_inner),
+        device->scan_backward_scratch(threads, d_inner, d_state, 1),
+        device->rms_norm_backward_scratch(n_tokens),
+    };
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (needs[i] > most) most = needs[i];
+    return most;
+}
+
+static void begin_states(const kr_block_training *training, const krait_config *config)
+{
+    for (size_t part = 0; part < sizeof state_parts / sizeof *state_parts; part++) {
+        const size_t count = kr_dim_size(state_parts[part].rows, config) * kr_dim_size(state_parts[part].channels, config);
+        for (size_t s = 0; s < training->rows.n_sequences; s++) {
+            const float *before = training->before[part][s];
+            if (before)
+                memcpy(training->state[part][s], before, count * sizeof(float));
+            else
+                memset(training->state[part][s], 0, count * sizeof(float));
+        }
+    }
+}
+
+static kr_rms_norm residual_norm(const krait_config *config, const mamba_layer *layer, size_t n, const train_work *t)
+{
+    return (kr_rms_norm){ .n_tokens = n,
+                          .dim = (size_t)config->d_model,
+                          .x = from_column(t->residual, 0),
+                          .weight = layer->norm,
+                          .eps = config->norm_eps,
+                          .y = t->u };
+}
+
+static kr_conv mixer_conv(const krait_config *config, const mamba_layer *layer, const kr_block_training *training,
+                          const train_work *t)
+{
+    return (kr_conv){ .rows = training->rows,
+                      .dim = (size_t)config->d_inner,
+                      .width = (size_t)config->d_conv,
+                      .x = from_column(t->xz, 0),
+                      .weight = layer->conv_weight,
+                      .bias = layer->conv_bias,
+                      .silu = true,
+                      .state = training->state[CONV_STATE],
+                      .y = t->x };
+}
+
+/* Falcon-Mamba's three norms, of dt, B and C. */
+static kr_rms_norm part_norm(const krait_config *config, size_t n, const train_work *t, int part)
+{
+    const size_t dt_rank = (size_t)config->dt_rank, d_state = (size_t)config->d_state,
+                 first[] = { 0, dt_rank, dt_rank + d_state };
+    return (kr_rms_norm){ .n_tokens = n,
+                          .dim = part == 0 ? dt_rank : d_state,
+                          .x = from_column(t->dbc, first[part]),
+                          .eps = config->mixer_norm_eps,
+                          .y = { t->normed.data + first[part], t->normed.stride } };
+}
+
+static kr_scan mixer_scan(const krait_config *config, const mamba_layer *layer, const kr_block_training *training,
+                          const train_work *t)
+{
+    const size_t dt_rank = (size_t)config->dt_rank, d_state = (size_t)config->d_state, d_inner = (size_t)config->d_inner;
+    return (kr_scan){ .rows = training->rows,
+                      .d_inner = d_inner,
+                      .d_state = d_state,
+                      .n_groups = 1,
+                      .u = from_column(t->x, 0),
+                      .delta = from_column(t->delta, 0),
+                      .z = from_column(t->xz, d_inner),
+                      .B = from_column(t->normed, dt_rank),
+                      .C = from_column(t->normed, dt_rank + d_state),
+                      .A = layer->A,
+                      .D = layer->D,
+                      .delta_bias = layer->dt_bias,
+                      .delta_softplus = true,
+                      .state = training->state[SSM_STATE],
+                      .y = t->y };
+}
+
+/* From the residual to in_proj's output. */
+static void forward_in(const kr_exec *exec, const krait_config *config, const mamba_layer *layer, size_t n, const train_work *t)
+{
+    kr_rms_norm norm = residual_norm(config, layer, n, t);
+    kr_rms_norm_run(exec, &norm);
+    linear(exec, n, from_column(t->u, 0), layer->in_proj, layer->in_proj_bias, false, t->xz);
+}
+
+/* From there to out_proj's input, t->y; chunks: kr_scan.saved. */
+static void forward_mixer(const kr_exec *exec, const krait_config *config, const mamba_layer *layer,
+                          const kr_block_training *training, const train_work *t, float *chunks)
+{
+    const size_t n = training->n_tokens;
+    begin_states(training, config);
+    kr_conv conv = mixer_conv(config, layer, training, t);
+    kr_conv_run(exec, &conv);
+    linear(exec, n, from_column(t->x, 0), layer->x_proj, NULL, false, t->dbc);
+    for (int part = 0; config->family == KRAIT_FAMILY_FALCON_MAMBA && part < 3; part++) {
+        kr_rms_norm norm = part_norm(config, n, t, part);
+        kr_rms_norm_run(exec, &norm);
+    }
+    linear(exec, n, from_column(t->normed, 0), layer->dt_proj, NULL, false, t->delta);
+    kr_scan scan = mixer_scan(config, layer, training, t);
+    scan.saved = chunks;
+    kr_scan_run(exec, &scan);
+}
+
+static train_work carve_training(const krait_config *config, const kr_block_training *training)
+{
+    train_work t;
+    carve_saved(&t, training->saved, config, training->n_tokens, training->recompute);
+    carve_work(&t, training->work, config, training->n_tokens, kr_scan_chunks(training->rows), training->recompute);
+    return t;
+}
+
+static void train_forward(const kr_exec *exec, const krait_config *config, const void *opaque, const kr_block_training *training)
+{
+    const mamba_layer *layer = opaque;
+    const size_t n = training->n_tokens;
+    const train_work t = carve_training(config, training);
+    for (size_t i = 0; i < n; i++)
+        memcpy(t.residual.data + i * t.residual.stride, training->x.data + i * training->x.stride,
+               (size_t)config->d_model * sizeof(float));
+    forward_in(exec, config, layer, n, &t);
+    forward_mixer(exec, config, layer, training, &t, NULL);
+    linear(exec, n, from_column(t.y, 0), layer->out_proj, layer->out_proj_bias, true, training->x);
+}
+
+static void linear_backward(const kr_exec *exec, size_t n, kr_cview x, kr_cview dy, kr_matrix weight, kr_view dx, bool add,
+                            kr_matrix dweight, const float *dbias)
+{
+    kr_linear_backward_run(exec, &(kr_linear_backward){ .n_tokens = n,
+                                                        .x = x,
+                                                        .dy = dy,
+                                                        .weight = weight,
+                                                        .dx = dx,
+                                                        .add = add,
+                                                        .dweight = (float *)dweight.data,
+                                                        .dbias = (float *)dbias });
+}
+
+static void backward(const kr_exec *exec, const krait_config *config, const void *opaque, void *opaque_gradients,
+                     const kr_block_training *training)
+{
+    const mamba_layer *layer = opaque, *gradients = opaque_gradients; /* what its fields point to is written to */
+    const size_t n = training->n_tokens, d_inner = (size_t)config->d_inner, d_state = (size_t)config->d_state,
+                 dt_rank = (size_t)config->dt_rank;
+    const train_work t = carve_training(config, training);
+    if (training->recompute) {
+        forward_in(exec, config, layer, n, &t);
+    } else {
+        kr_rms_norm norm = residual_norm(config, layer, n, &t);
+        kr_rms_norm_run(exec, &norm);
+    }
+    forward_mixer(exec, config, layer, training, &t, t.chunks);
+
+    linear_backward(exec, n, from_column(t.y, 0), from_column(training->x, 0), layer->out_proj, t.dy, false, gradients->out_proj,
+                    gradients->out_proj_bias);
+    kr_scan scan = mixer_scan(config, layer, training, &t);
+    scan.saved = t.chunks;
+    kr_scan_backward_run(exec, &(kr_scan_backward){ .forward = scan,
+                                                    .dy = from_column(t.dy, 0),
+                                                    .du = t.dy,
+                                                    .ddelta = t.delta,
+                                                    .dz = { t.xz.data + d_inner, t.xz.stride },
+                                                    .dB = { t.ddbc.data + dt_rank, t.ddbc.stride },
+                                                    .dC = { t.ddbc.data + dt_rank + d_state, t.ddbc.stride },
+                                                    .dA = (float *)gradients->A,
+                                                    .dD = (float *)gradients->D,
+                                                    .ddelta_bias = (float *)gradients->dt_bias });
+    linear_backward(exec, n, from_column(t.normed, 0), from_column(t.delta, 0), layer->dt_proj, t.ddbc, false, gradients->dt_proj,
+                    NULL);
+    for (int part = 0; config->family == KRAIT_FAMILY_FALCON_MAMBA && part < 3; part++) {
+        kr_rms_norm norm = part_norm(config, n, &t, part);
+        kr_view gradient = { t.ddbc.data + (norm.y.data - t.normed.data), t.ddbc.stride };
+        kr_rms_norm_backward_run(exec,
+                                 &(kr_rms_norm_backward){ .forward = norm, .dy = from_column(gradient, 0), .dx = gradient });
+    }
+    linear_backward(exec, n, from_column(t.x, 0), from_column(t.ddbc, 0), layer->x_proj, t.dy, true, gradients->x_proj, NULL);
+    kr_conv_backward_run(exec, &(kr_conv_backward){ .forward = mixer_conv(config, layer, training, &t),
+                                                    .state_before = training->before[CONV_STATE],
+                                                    .dy = from_column(t.dy, 0),
+                                                    .dx = { t.xz.data, t.xz.stride },
+                                                    .dweight = (float *)gradients->conv_weight,
+                                                    .dbias = (float *)gradients->conv_bias });
+    linear_backward(exec, n, from_column(t.u, 0), from_column(t.xz, 0), layer->in_proj, t.du, false, gradients->in_proj,
+                    gradients->in_proj_bias);
+    kr_rms_norm_backward_run(exec, &(kr_rms_norm_backward){ .forward = residual_norm(config, layer, n, &t),
+                                                            .dy = from_column(t.du, 0),
+                                                            .dx = training->x,
+                                                            .add = true,
+                                                            .dweight = (float *)gradients->norm });
+}
+
+static void train_products(const kr_exec *exec, const krait_config *config, const void *opaque, void *opaque_gradients,
+                           const kr_block_training *training)
+{
+    const mamba_layer *layer = opaque, *gradients = opaque_gradients;
+    const size_t n = training->n_tokens;
+    const train_work t = carve_training(config, training);
+    linear(exec, n, from_column(t.u, 0), layer->in_proj, NULL, false, t.xz);
+    linear(exec, n, from_column(t.x, 0), layer->x_proj, NULL, false, t.dbc);
+    linear(exec, n, from_column(t.dbc, 0), layer->dt_proj, NULL, false, t.delta);
+    linear(exec, n, from_column(t.y, 0), layer->out_proj, NULL, true, training->x);
+    linear_backward(exec, n, from_column(t.y, 0), from_column(training->x, 0), layer->out_proj, t.dy, false, gradients->out_proj,
+                    NULL);
+    linear_backward(exec, n, from_column(t.dbc, 0), from_column(t.delta, 0), layer->dt_proj, t.ddbc, false, gradients->dt_proj,
+                    NULL);
+    linear_backward(exec, n, from_column(t.x, 0), from_column(t.ddbc, 0), layer->x_proj, t.dy, true, gradients->x_proj, NULL);
+    linear_backward(exec, n, from_column(t.u, 0), from_column(t.xz, 0), layer->in_proj, t.du, false, gradients->in_proj, NULL);
+}
+
 const kr_block kr_mamba_block = {
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
@@ -224,4 +511,10 @@ const kr_block kr_mamba_block = {
     .scratch_size = scratch_size,
     .forward = forward,
     .products = products,
+    .saved_size = saved_size,
+    .train_work_size = train_work_size,
+    .train_scratch_size = train_scratch_size,
+    .train_forward = train_forward,
+    .backward = backward,
+    .train_products = train_products,
 };

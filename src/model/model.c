@@ -22,8 +22,7 @@ void krait_model_free(krait_model *model)
     kr_free(model);
 }
 
-/* A model without weights. */
-static krait_status create(krait_model **result, const krait_config *config, krait_error *error)
+krait_status kr_model_new(krait_model **result, const krait_config *config, krait_error *error)
 {
     krait_model *model = kr_alloc_zero(1, sizeof *model);
     *result = NULL;
@@ -51,7 +50,7 @@ krait_status krait_model_create(krait_model **result, krait_checkpoint *checkpoi
     krait_config config;
     krait_model *model = NULL;
     krait_status status = krait_checkpoint_config(checkpoint, &config, error);
-    if (!status) status = create(&model, &config, error);
+    if (!status) status = kr_model_new(&model, &config, error);
     if (!status) {
         model->checkpoint = kr_checkpoint_retain(checkpoint);
         status = kr_weights_load(model, options, error);
@@ -82,7 +81,7 @@ krait_status krait_model_random(krait_model **result, const krait_config *config
     if (!config) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_model_random: config is NULL");
     krait_model *model = NULL;
     krait_status status = kr_config_check(config, error);
-    if (!status) status = create(&model, config, error);
+    if (!status) status = kr_model_new(&model, config, error);
     if (!status) status = kr_weights_random(model, seed, options, error);
     if (status)
         krait_model_free(model);

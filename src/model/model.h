@@ -24,6 +24,8 @@ struct krait_model {
 
 static inline void *kr_model_layer(const krait_model *model, size_t i) { return model->layers + i * model->block->layer_size; }
 
+/* A model without weights: its fields are to be filled in. */
+krait_status kr_model_new(krait_model **model, const krait_config *config, krait_error *error);
 krait_model *kr_model_retain(const krait_model *model);
 
 /* ---- parameters of the model (src/model/parameters.c) ------------------------------------------------------------ */

@@ -1,18 +1,13 @@
 /* krait_checkpoint_save(): a checkpoint's parameters in other types, in a folder of the Hugging Face layout, matrices in q8 and q4 as
  * kernels read them (tensor/packed.h), so that a model made of it is mapped. One tensor is in memory at a time. */
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/threads.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
+#include "model/save_files.h"
 #include "tensor/packed.h"
 
 typedef struct item {
@@ -188,62 +183,14 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
 
 /* ---- the other files --------------------------------------------------------------------------------------------- */
 
-static krait_status write_file(const saving *s, const char *name, const char *data, size_t size, krait_error *error)
-{
-    char *path = kr_join_path(s->path, name);
-    if (!path) return kr_fail_memory(error, "a path", strlen(s->path));
-    kr_writer writer;
-    krait_status status = kr_writer_open(&writer, path, error);
-    if (!status) {
-        status = kr_writer_write(&writer, data, size, error);
-        if (!status)
-            status = kr_writer_commit(&writer, error);
-        else
-            kr_writer_abandon(&writer);
-    }
-    kr_free(path);
-    return status;
-}
-
-/* The checkpoint's own config.json, or the fields of Hugging Face's that we read. */
-static krait_status write_config(const saving *s, krait_error *error)
-{
-    const kr_file *own = kr_checkpoint_file(s->checkpoint, "config.json");
-    if (own) return write_file(s, "config.json", own->data, own->size, error);
-    const krait_config *c = &s->config;
-    const struct {
-        const char *key;
-        int64_t value;
-    } integers[] = {
-        { "vocab_size", c->vocab_size },     { "hidden_size", c->d_model }, { "num_hidden_layers", c->n_layer },
-        { "intermediate_size", c->d_inner }, { "state_size", c->d_state },  { "conv_kernel", c->d_conv },
-        { "time_step_rank", c->dt_rank },
-    };
-    kr_json_writer json = { 0 };
-    kr_json_open(&json, '{');
-    kr_json_key(&json, "model_type"), kr_json_put_text(&json, krait_family_name(c->family));
-    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
-        kr_json_key(&json, integers[i].key), kr_json_put_integer(&json, integers[i].value);
-    kr_json_key(&json, "use_bias"), kr_json_put_bool(&json, c->proj_bias);
-    kr_json_key(&json, "use_conv_bias"), kr_json_put_bool(&json, c->conv_bias);
-    kr_json_key(&json, "tie_word_embeddings"), kr_json_put_bool(&json, c->tied_head);
-    kr_json_key(&json, "layer_norm_epsilon"), kr_json_put_number(&json, (double)c->norm_eps);
-    if (c->family == KRAIT_FAMILY_FALCON_MAMBA)
-        kr_json_key(&json, "mixer_rms_eps"), kr_json_put_number(&json, (double)c->mixer_norm_eps);
-    if (c->bos_id >= 0) kr_json_key(&json, "bos_token_id"), kr_json_put_integer(&json, c->bos_id);
-    if (c->eos_id >= 0) kr_json_key(&json, "eos_token_id"), kr_json_put_integer(&json, c->eos_id);
-    kr_json_close(&json, '}');
-    krait_status status = json.failed ? kr_fail_memory(error, "config.json", json.length)
-                                      : write_file(s, "config.json", json.buffer, json.length, error);
-    kr_free(json.buffer);
-    return status;
-}
-
 static krait_status write_others(const saving *s, krait_error *error)
 {
-    krait_status status = write_config(s, error);
+    /* The checkpoint's own config.json, or the fields of Hugging Face's that we read. */
+    const kr_file *config = kr_checkpoint_file(s->checkpoint, "config.json");
+    krait_status status = config ? kr_folder_add(s->path, "config.json", config->data, config->size, error)
+                                 : kr_folder_add_config(s->path, &s->config, KRAIT_WEIGHT_AUTO, error);
     const kr_file *tokenizer = kr_checkpoint_file(s->checkpoint, "tokenizer.json");
-    if (!status && tokenizer) status = write_file(s, "tokenizer.json", tokenizer->data, tokenizer->size, error);
+    if (!status && tokenizer) status = kr_folder_add(s->path, "tokenizer.json", tokenizer->data, tokenizer->size, error);
     if (!status && !tokenizer && s->checkpoint->gguf)
         kr_checkpoint_add_note(s->checkpoint, "the tokenizer inside a GGUF file is not written as tokenizer.json");
     return status;
@@ -277,25 +224,13 @@ static krait_status allocate(saving *s, krait_error *error)
     return KRAIT_OK;
 }
 
-/* False also where it cannot be read. */
-static bool is_empty(const char *folder)
-{
-    DIR *entries = opendir(folder);
-    bool empty = entries != NULL;
-    for (struct dirent *entry; entries && (entry = readdir(entries));)
-        empty = empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
-    if (entries) closedir(entries);
-    return empty;
-}
-
 static krait_status save(saving *s, krait_error *error)
 {
     krait_status status = allocate(s, error);
     if (status) return status;
-    bool made = mkdir(s->path, 0777) == 0;
-    if (!made && errno != EEXIST) return kr_fail_errno(error, s->path, "make folder");
-    if (!made && !is_empty(s->path)) /* it may be what someone wanted to read from */
-        return kr_fail(error, KRAIT_ERROR_IO, "%s: expected a new or an empty folder, found something in it", s->path);
+    bool made;
+    status = kr_folder_begin(s->path, &made, error);
+    if (status) return status;
     char *path = kr_join_path(s->path, "model.safetensors");
     if (!path) status = kr_fail_memory(error, "a path", strlen(s->path));
     /* The weights last: a folder without them is seen to be incomplete. */
@@ -303,12 +238,7 @@ static krait_status save(saving *s, krait_error *error)
     static const char *const metadata[][2] = { { "format", "krait" } };
     if (!status) status = kr_safetensors_write_each(path, s->tensors, s->n, metadata, 1, provide, s, error);
     kr_free(path);
-    if (status) {
-        static const char *const names[] = { "config.json", "tokenizer.json" };
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            if ((path = kr_join_path(s->path, names[i]))) unlink(path), kr_free(path);
-        if (made) rmdir(s->path);
-    }
+    if (status) kr_folder_abandon(s->path, made);
     return status;
 }
 

@@ -1,0 +1,54 @@
+/* A model's forward and backward pass over a piece of a batch. */
+#ifndef KR_MODEL_TRAINING_H
+#define KR_MODEL_TRAINING_H
+
+#include "model/model.h"
+
+/* Whole sequences, one after another. */
+typedef struct kr_train_piece {
+    size_t n_tokens;
+    const int32_t *ids, *targets;     /* [n_tokens]; targets negative: none */
+    kr_rows rows;                     /* every sequence has at least one token */
+    const krait_state *const *before; /* [n_sequences] what each goes on from, NULL: zeros */
+    krait_state *const
+        *after; /* [n_sequences] where each ended, NULL: not wanted. after[s] may be before[s] where there is no backward
+                                         pass */
+} kr_train_piece;
+
+/* Memory for pieces of up to so many tokens and sequences. */
+typedef struct kr_train_memory {
+    size_t max_tokens, max_sequences;
+    bool recompute;
+    size_t head_rows; /* that go through the head at once */
+    float *x;         /* [max_tokens, d_model]: the residual stream, then its gradient */
+    float *saved;     /* of each layer */
+    float *work;
+    float *states[KR_STATE_PARTS]; /* [max_sequences] of one layer */
+    const float **before;          /* [KR_STATE_PARTS, max_sequences] */
+    float **after;
+    float *head_in, *head_out, *logits; /* [head_rows, d_model] twice, [head_rows, vocab_size] */
+    size_t *head_tokens;                /* [head_rows] */
+    int32_t *head_targets;
+    void *scratch;
+    size_t scratch_size, saved_bytes, other_bytes;
+} kr_train_memory;
+
+/* Only computes the sizes: scratch_size, saved_bytes (kept from forward to backward pass) and other_bytes. false: they do not fit a
+ * size_t. */
+bool kr_train_memory_plan(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
+                          size_t max_tokens, size_t max_sequences);
+/* Makes room for at least so much; keeps what is there if it suffices. Set recompute before the first call; on failure it is
+ * empty. */
+krait_status kr_train_memory_reserve(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
+                                     size_t n_tokens, size_t n_sequences, krait_error *error);
+void kr_train_memory_free(kr_train_memory *memory);
+
+/* Adds the losses to *loss and, if `gradients` is not NULL, the gradients of their sum to where its fields point: a model of the same
+ * config whose layers, embedding, norm_f and head are gradients (NULL: not wanted; that of A is A's). A tied head's is the embedding's. */
+void kr_model_train(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,
+                    kr_train_memory *memory, const kr_train_piece *piece, double *loss);
+/* The matrix products of it alone, for n_tokens with a target each. */
+void kr_model_train_products(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,
+                             kr_train_memory *memory, size_t n_tokens);
+
+#endif
