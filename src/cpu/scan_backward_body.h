@@ -25,12 +25,31 @@ typedef struct scan_backward_tile {
 
 _Static_assert(sizeof(scan_backward_tile) <= KR_SCAN_BACKWARD_FLOATS * sizeof(float), "scratch");
 
+/* Rows are too far apart for the processor to guess, so they are asked for as many tokens ahead. */
+enum { SCAN_BACKWARD_AHEAD = 8 };
+VEC_INLINE void scan_ask(const float *data, size_t stride, size_t t, const kr_scan_part *part)
+{
+    if (data)
+        for (size_t d = part->begin; d < part->end; d += 16) __builtin_prefetch(data + t * stride + d, 0, 3);
+}
+VEC_INLINE void scan_ask_to_write(const float *data, size_t stride, size_t t, const kr_scan_part *part)
+{
+    if (data)
+        for (size_t d = part->begin; d < part->end; d += 16) __builtin_prefetch(data + t * stride + d, 1, 3);
+}
+
 /* Pass 1; returns for each vector of channels the largest |dt|. */
 VEC_INLINE void scan_backward_inputs(const kr_scan_backward *b, const kr_scan_part *part, scan_backward_tile *tile, vec largest[])
 {
     const kr_scan *op = &b->forward;
     for (size_t i = 0; i < part->count; i++) {
         size_t t = part->first + i;
+        if (part->count - i > SCAN_BACKWARD_AHEAD) {
+            scan_ask(op->delta.data, op->delta.stride, t + SCAN_BACKWARD_AHEAD, part);
+            scan_ask(op->u.data, op->u.stride, t + SCAN_BACKWARD_AHEAD, part);
+            scan_ask(op->z.data, op->z.stride, t + SCAN_BACKWARD_AHEAD, part);
+            scan_ask(b->dy.data, b->dy.stride, t + SCAN_BACKWARD_AHEAD, part);
+        }
         for (size_t d = part->begin, v = 0; d < part->end; d += VEC_LANES, v++) {
             size_t lanes = part->end - d < VEC_LANES ? part->end - d : VEC_LANES;
             scan_slot *slot = &tile->slot[v][i];
@@ -179,6 +198,12 @@ VEC_INLINE void scan_backward_outputs(const kr_scan_backward *b, const kr_scan_p
     for (int v = 0; v < SCAN_TILE_VECTORS; v++) dD[v] = dbias[v] = vec_zero();
     for (size_t i = part->count; i-- > 0;) {
         size_t t = part->first + i;
+        if (i >= SCAN_BACKWARD_AHEAD) {
+            scan_ask_to_write(b->du.data, b->du.stride, t - SCAN_BACKWARD_AHEAD, part);
+            scan_ask_to_write(b->ddelta.data, b->ddelta.stride, t - SCAN_BACKWARD_AHEAD, part);
+            scan_ask_to_write(b->dz.data, b->dz.stride, t - SCAN_BACKWARD_AHEAD, part);
+            scan_ask_to_write(b->y.data, b->y.stride, t - SCAN_BACKWARD_AHEAD, part);
+        }
         for (size_t d = part->begin, v = 0; d < part->end; d += VEC_LANES, v++) {
             size_t lanes = part->end - d < VEC_LANES ? part->end - d : VEC_LANES;
             const scan_slot *slot = &tile->slot[v][i];
