@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,12 @@ const char *cli_path(const char *name)
     return path;
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status, (void)type, (void)place;
+    return remove(path);
+}
+
 static size_t visit_folder(bool and_remove)
 {
     size_t n = 0;
@@ -47,7 +54,7 @@ static size_t visit_folder(bool and_remove)
     for (struct dirent *entry; (entry = readdir(directory));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         n++;
-        if (and_remove) remove(cli_path(entry->d_name));
+        if (and_remove) nftw(cli_path(entry->d_name), remove_one, 8, FTW_DEPTH | FTW_PHYS);
     }
     closedir(directory);
     return n;

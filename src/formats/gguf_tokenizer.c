@@ -147,6 +147,10 @@ krait_status kr_gguf_tokenizer_read(kr_tokenizer_json *result, kr_arena *arena, 
 {
     *result = (kr_tokenizer_json){ .vocab_field = tokens_key, .merges_field = merges_key, .added_field = tokens_key };
     const reader r = { result, arena, gguf, error };
+    const char *whole;
+    size_t whole_length;
+    if (kr_gguf_string(kr_gguf_find(gguf, KR_GGUF_TOKENIZER_JSON), &whole, &whole_length))
+        return kr_tokenizer_json_read(result, arena, gguf->file, whole, whole_length, error);
     const char *model;
     size_t length;
     if (!kr_gguf_string(kr_gguf_find(gguf, model_key), &model, &length) || length != 4 || memcmp(model, "gpt2", 4) != 0)

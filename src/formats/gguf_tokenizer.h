@@ -5,8 +5,9 @@
 #include "formats/gguf.h"
 #include "formats/tokenizer_json.h"
 
-/* Only byte-level BPE (tokenizer.ggml.model "gpt2"). How text is cut is known by the name in tokenizer.ggml.pre (gguf_cutting.h), "default"
- * where there is none.
+/* The whole tokenizer.json where the file has it ("tokenizer.huggingface.json"), of which nothing is lost. Else what llama.cpp reads, of
+ * which only byte-level BPE (tokenizer.ggml.model "gpt2") is read here; how text is cut is known by the name in tokenizer.ggml.pre
+ * (gguf_cutting.h), "default" where there is none.
  *
  * KRAIT_ERROR_UNSUPPORTED names another. Control and unknown tokens are special added tokens, user-defined ones are added tokens, unused
  * ones are left out. Texts are in the file, arrays in `arena`. */

@@ -66,6 +66,12 @@ enum { KR_GGUF_FILE_F32 = 0, KR_GGUF_FILE_F16 = 1, KR_GGUF_FILE_Q4_0 = 2, KR_GGU
  * as we do where this one is missing. */
 #define KR_GGUF_MIXER_NORM_EPS "krait.mixer_rms_eps"
 
+/* Before the name of an A_log in Hugging Face's layout: its own values, an array of float32, where ssm_a = -exp(A_log) does not determine
+ * them. They count only as long as ssm_a is what they give. */
+#define KR_GGUF_A_LOG_PREFIX "krait."
+/* All of a tokenizer.json: GGUF's own key for it. */
+#define KR_GGUF_TOKENIZER_JSON "tokenizer.huggingface.json"
+
 /* "tokenizer.ggml.token_type". */
 enum {
     KR_GGUF_TOKEN_NORMAL = 1,

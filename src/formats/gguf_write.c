@@ -72,10 +72,15 @@ void kr_gguf_put_bool(kr_gguf_writer *writer, const char *key, bool value)
     kr_gguf_put(writer, key, KR_GGUF_BOOL, &byte);
 }
 
-void kr_gguf_put_text(kr_gguf_writer *writer, const char *key, const char *text)
+void kr_gguf_put_string(kr_gguf_writer *writer, const char *key, const char *text, size_t length)
 {
     append_key(writer, key, KR_GGUF_STRING);
-    append_string(writer, &writer->values, text, strlen(text));
+    append_string(writer, &writer->values, text, length);
+}
+
+void kr_gguf_put_text(kr_gguf_writer *writer, const char *key, const char *text)
+{
+    kr_gguf_put_string(writer, key, text, strlen(text));
 }
 
 static void append_array(kr_gguf_writer *writer, const char *key, kr_gguf_value_type type, size_t count)

@@ -27,6 +27,7 @@ void kr_gguf_put(kr_gguf_writer *writer, const char *key, kr_gguf_value_type typ
 void kr_gguf_put_u32(kr_gguf_writer *writer, const char *key, uint32_t value);
 void kr_gguf_put_f32(kr_gguf_writer *writer, const char *key, float value);
 void kr_gguf_put_bool(kr_gguf_writer *writer, const char *key, bool value);
+void kr_gguf_put_string(kr_gguf_writer *writer, const char *key, const char *text, size_t length);
 void kr_gguf_put_text(kr_gguf_writer *writer, const char *key, const char *text);
 /* An array of `count` values of a type of fixed size. */
 void kr_gguf_put_array(kr_gguf_writer *writer, const char *key, kr_gguf_value_type type, const void *values, size_t count);

@@ -2,6 +2,7 @@
 #ifndef KR_MODEL_MODEL_H
 #define KR_MODEL_MODEL_H
 
+#include <math.h>
 #include <stdatomic.h>
 
 #include "formats/checkpoint.h"
@@ -75,6 +76,10 @@ krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice
 krait_status kr_type_check_options(const krait_save_options *options, krait_error *error);
 /* That every choice was used. */
 krait_status kr_type_check_choices(const krait_save_options *options, const bool *choice_used, krait_error *error);
+
+/* A of A_log, as every part of the library computes it, and an A_log that gives A again. */
+static inline float kr_minus_exp(float a_log) { return (float)-exp((double)a_log); }
+static inline float kr_logarithm_of(float a) { return (float)log(-(double)a); }
 
 /* Whether every parameter of the config is there, in shape and type; notes tensors that no parameter takes. */
 krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *config, krait_error *error);

@@ -147,6 +147,20 @@ static krait_status tell(saving *s, const item *it, const kr_tensor *tensor, siz
     return KRAIT_OK;
 }
 
+/* GGUF files have A; those of ours also A_log, where A does not determine it. */
+static void to_logarithms(saving *s, const kr_tensor *tensor, size_t count)
+{
+    char key[sizeof KR_GGUF_A_LOG_PREFIX + sizeof ((kr_parameter_place *)0)->name];
+    snprintf(key, sizeof key, KR_GGUF_A_LOG_PREFIX "%s", tensor->name);
+    const kr_gguf_value *kept = kr_gguf_find(s->checkpoint->gguf, key);
+    if (kept && (!kept->is_array || kept->type != KR_GGUF_F32 || kept->count != count)) kept = NULL;
+    for (size_t i = 0; i < count; i++) {
+        float value = kr_logarithm_of(s->values[i]), own = value;
+        if (kept) memcpy(&own, kept->data + i * sizeof own, sizeof own);
+        s->values[i] = kr_minus_exp(own) == s->values[i] ? own : value;
+    }
+}
+
 /* The data of tensor i, for kr_safetensors_write_each(). */
 static krait_status provide(void *context, size_t i, const void **data, krait_error *error)
 {
@@ -161,7 +175,7 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
         return tell(s, it, tensor, count, 0, 0, error);
     }
     kr_tensor_to_float32(s->values, it->tensor);
-    for (size_t j = 0; j < count && logarithm; j++) s->values[j] = (float)log(-(double)s->values[j]); /* GGUF files have A */
+    if (logarithm) to_logarithms(s, tensor, count);
     double error_sum = 0, square = 0;
     bool finite = true;
     for (size_t j = 0; j < count; j++) finite = finite && isfinite(s->values[j]);
@@ -190,8 +204,13 @@ static krait_status write_others(const saving *s, krait_error *error)
     krait_status status = config ? kr_folder_add(s->path, "config.json", config->data, config->size, error)
                                  : kr_folder_add_config(s->path, &s->config, KRAIT_WEIGHT_AUTO, error);
     const kr_file *tokenizer = kr_checkpoint_file(s->checkpoint, "tokenizer.json");
-    if (!status && tokenizer) status = kr_folder_add(s->path, "tokenizer.json", tokenizer->data, tokenizer->size, error);
-    if (!status && !tokenizer && s->checkpoint->gguf)
+    if (!status && tokenizer) return kr_folder_add(s->path, "tokenizer.json", tokenizer->data, tokenizer->size, error);
+    const char *whole;
+    size_t length;
+    if (status || !s->checkpoint->gguf) return status;
+    if (kr_gguf_string(kr_gguf_find(s->checkpoint->gguf, KR_GGUF_TOKENIZER_JSON), &whole, &length))
+        return kr_folder_add(s->path, "tokenizer.json", whole, length, error);
+    if (kr_gguf_has_tokenizer(s->checkpoint->gguf))
         kr_checkpoint_add_note(s->checkpoint, "the tokenizer inside a GGUF file is not written as tokenizer.json");
     return status;
 }

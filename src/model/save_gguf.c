@@ -80,6 +80,25 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
     return KRAIT_OK;
 }
 
+/* In a file that is to lose nothing, the values of an A_log that -exp() of it does not determine. */
+static krait_status put_logarithms(saving *s, const plan *p, krait_error *error)
+{
+    size_t count = p->rows * p->columns;
+    char key[sizeof KR_GGUF_A_LOG_PREFIX + sizeof p->place->name];
+    float *values = kr_alloc(count, sizeof *values);
+    if (!values) return kr_fail_memory(error, "A_log", count * sizeof *values);
+    kr_tensor_to_float32(values, p->tensor);
+    bool determined = true;
+    for (size_t i = 0; i < count && determined; i++) {
+        float again = kr_logarithm_of(kr_minus_exp(values[i]));
+        determined = memcmp(&again, &values[i], sizeof again) == 0;
+    }
+    snprintf(key, sizeof key, KR_GGUF_A_LOG_PREFIX "%s", p->place->name);
+    if (!determined) kr_gguf_put_array(&s->writer, key, KR_GGUF_F32, values, count);
+    kr_free(values);
+    return KRAIT_OK;
+}
+
 static krait_status list_place(void *context, const kr_parameter_place *place, krait_error *error)
 {
     saving *s = context;
@@ -91,10 +110,11 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     for (const kr_dim *dim = place->parameter->shape; *dim != KR_DIM_END; dim++)
         if (*dim != KR_ONE) shape[n_dims++] = kr_dim_size(*dim, &s->config);
     kr_gguf_put_tensor(&s->writer, place->gguf_name, p.to, n_dims, shape);
+    if (p.exp && p.tensor && s->options->type <= KRAIT_WEIGHT_BF16) status = put_logarithms(s, &p, error);
     size_t rows = p.piece_rows * CHUNK_PIECES < p.rows ? p.piece_rows * CHUNK_PIECES : p.rows;
     if (rows * p.columns > s->chunk) s->chunk = rows * p.columns;
     s->total += p.rows * p.columns;
-    return KRAIT_OK;
+    return status;
 }
 
 /* ---- a chunk of it ----------------------------------------------------------------------------------------------- */
@@ -126,7 +146,7 @@ static void read_rows(float *out, const saving *s, const plan *p, size_t first, 
         part.shape[0] = rows;
         kr_tensor_to_float32(out, &part);
     }
-    for (size_t i = 0; i < count && p->exp; i++) out[i] = (float)-exp((double)out[i]);
+    for (size_t i = 0; i < count && p->exp; i++) out[i] = kr_minus_exp(out[i]);
 }
 
 static void encode(unsigned char *out, krait_dtype dtype, const float *values, size_t count)
@@ -352,6 +372,10 @@ static krait_status put_tokenizer(saving *s, krait_error *error)
             kr_checkpoint_add_note(c, "GGUF has no name for how this tokenizer cuts text; \"default\" is written, which may give "
                                       "other ids");
     }
+    const char *whole = file ? file->data : NULL;
+    size_t length = file ? file->size : 0;
+    if (inside && !kr_gguf_string(kr_gguf_find(c->gguf, KR_GGUF_TOKENIZER_JSON), &whole, &length)) whole = NULL;
+    if (!status && whole) kr_gguf_put_string(&s->writer, KR_GGUF_TOKENIZER_JSON, whole, length);
     if (reason) kr_checkpoint_add_note(c, "the tokenizer is left out: %s", reason);
     if (!has || reason) kr_gguf_put_no_tokenizer(&s->writer);
     kr_arena_free(&arena);

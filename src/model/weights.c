@@ -150,7 +150,7 @@ static void reform(float *out, const float *in, const kr_parameter *parameter, c
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++) {
             float value = in[r * columns + c];
-            out[c * rows + r] = log ? (float)-exp((double)value) : value;
+            out[c * rows + r] = log ? kr_minus_exp(value) : value;
         }
 }
 
