@@ -105,7 +105,7 @@ class Krait:
 
     def type_options(self, command, type_):
         """What makes `command` use a type; Missing when the program cannot."""
-        listed = re.search(r"--type (\S+)", self.help(command))
+        listed = re.search(r"--type (\w+(?:\|\w+)+)", self.help(command))
         if type_ == "f32" and not listed:
             return []
         if not listed or type_ not in listed.group(1).split("|"):
