@@ -1,4 +1,4 @@
-# Finds what docs/DEPENDENCIES.md lists, and says what was taken. Sets KRAIT_USE_{GEMM,TEXT,OPENMP,HUB,EDIT,PLOT}; the target
+# Finds what docs/DEPENDENCIES.md lists, and says what was taken. Sets KRAIT_USE_{GEMM,TEXT,OPENMP,HUB,EDIT,PLOT,YAML}; the target
 # krait_dependencies compiles and links a build, KRAIT_LINK is what the installed static library needs.
 
 # krait_decide(TEXT "<what>" "<Debian packages>" <found>...): KRAIT_USE_TEXT from KRAIT_TEXT and what was found.
@@ -121,3 +121,11 @@ if(NOT KRAIT_PLOT STREQUAL "OFF")
   mark_as_advanced(CAIRO_INCLUDE_DIR CAIRO_LIBRARY)
 endif()
 krait_decide(PLOT "cairo" "libcairo2-dev" "${CAIRO_INCLUDE_DIR}" "${CAIRO_LIBRARY}")
+
+# ---- config files of training runs, of the program only
+if(NOT KRAIT_YAML STREQUAL "OFF")
+  find_path(YAML_INCLUDE_DIR yaml.h)
+  find_library(YAML_LIBRARY yaml)
+  mark_as_advanced(YAML_INCLUDE_DIR YAML_LIBRARY)
+endif()
+krait_decide(YAML "libyaml" "libyaml-dev" "${YAML_INCLUDE_DIR}" "${YAML_LIBRARY}")

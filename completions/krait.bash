@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize bench data pull list rm plot help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize train bench data pull list rm plot help version" -- "$word")
         return
     fi
     case $command in
@@ -32,6 +32,16 @@ _krait() {
     quantize)
         options="--type --keep --shape --force --json -t --threads -h --help"
         ;;
+    train)
+        options="--resume --allow-changes --from-step --dry-run --init-config -q --quiet --json --out --seed --shape
+            --from --tokenizer --d-model --layers --d-state --d-conv --expand --dt-rank --vocab-size --tied-head --freeze
+            --data --include --exclude --held-out --held-out-pattern --held-out-share --field --prompt-field --split --crlf
+            --invalid --window --rows --order --steps --tokens --epochs --accumulate --learning-rate --min-learning-rate
+            --schedule --warmup-steps --decay-steps --weight-decay --beta1 --beta2 --epsilon --clip-norm --compute
+            --recompute --threads --isa --evaluate-every --evaluate-window --evaluate-tokens --patience --sample-prompt
+            --sample-tokens --sample-temperature --checkpoint-every --checkpoint-minutes --keep --on-nonfinite --on-spike
+            --spike-rise --divergence-limit --log-every -h --help"
+        ;;
     bench)
         options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json
             -h --help"
@@ -54,12 +64,12 @@ _krait() {
         options="-y --series -x --axis --from --to --log --smooth -o --out --size --title --name --ascii --json -h --help"
         ;;
     help)
-        options="run inspect tokenize logits perplexity quantize bench data pull list rm plot"
+        options="run inspect tokenize logits perplexity quantize train bench data pull list rm plot"
         ;;
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --prompts | -o | --out | --state-in | --state-out | --held-out-file | --inspect)
+    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --prompts | -o | --out | --state-in | --state-out | --resume | --from | --data | --held-out-file | --inspect)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

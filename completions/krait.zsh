@@ -10,6 +10,7 @@ _krait() {
         'logits:write logits, hidden rows and states to a file'
         'perplexity:measure how well a model predicts a text'
         'quantize:write weights in another type, as a GGUF file'
+        'train:train a model on text'
         'bench:measure speed beside the bound of the machine'
         'data:turn texts into token files'
         'pull:download a model from the Hugging Face hub'
@@ -135,6 +136,79 @@ _krait() {
             '(-h --help)'{-h,--help}'[show a summary of the options]' \
             ':model:_files' \
             ':out:_files -g "*.gguf"'
+        ;;
+    train)
+        _arguments \
+            '--resume[go on with the run in this folder]:run:_files -/' \
+            '--allow-changes[go on though settings differ]' \
+            '--from-step[go on from the checkpoint of that step]:n: ' \
+            '--dry-run[say what the run would be]' \
+            '--init-config[print a config file to begin from]' \
+            '(-q --quiet)'{-q,--quiet}'[notes and errors alone]' \
+            '--json[one JSON object at the end]' \
+            '--out[the folder of the run]:file:_files' \
+            '--seed[draws a new model, the order of the data and what samples are drawn]:n: ' \
+            '--shape[a new model of a published shape, instead of dimensions]:choice:(130m 370m 790m 1.4b 2.8b)' \
+            '--from[go on from this model (a folder, a file, OWNER/NAME on the hub) with its tokenizer, instead of a new one]:file:_files' \
+            '--tokenizer[tokenizer.json of a new model]:file:_files' \
+            '--d-model[width of the residual stream]:n: ' \
+            '--layers[layers]:n: ' \
+            '--d-state[state of each channel (N of the paper)]:n: ' \
+            '--d-conv[width of the causal convolution]:n: ' \
+            '--expand[channels of the mixer for each of d_model]:n: ' \
+            '--dt-rank[rank of the projection to dt]:n: ' \
+            '--vocab-size[rows of the embedding]:n: ' \
+            '--tied-head[the head is the embedding]:choice:(true false)' \
+            '*--freeze[parameters of that Hugging Face name do not change (* and ? stand for any text and character)]:pattern: ' \
+            '*--data[what to learn]:file:_files' \
+            '*--include[of folders only files of such a name (* and ? stand for any text and character)]:pattern: ' \
+            '*--exclude[no files of such a name]:pattern: ' \
+            '*--held-out[what to evaluate on, which must be no part of what is learned]:file:_files' \
+            '*--held-out-pattern[or files of data.train of such a name, which are then not learned]:pattern: ' \
+            '--held-out-share[or this share of the documents, drawn by the seed]:share: ' \
+            '--field[files are lines of JSON, each a document]:name: ' \
+            '--prompt-field[and the field that has a text in front of it, which is read but not learned (fine-tuning)]:name: ' \
+            '--split[what stands between documents of a text file]:text: ' \
+            '--crlf[line ends CR LF of texts are read as LF]:choice:(true false)' \
+            '--invalid[bytes that are no UTF-8]:choice:(error replace skip)' \
+            '--window[tokens of a row]:n: ' \
+            '--rows[rows that are run at a time]:n: ' \
+            '--order[windows from everywhere, each from an empty state]:choice:(shuffled streams)' \
+            '--steps[how long]:n: ' \
+            '--tokens[how long, in tokens]:n: ' \
+            '--epochs[how long, in passes over the data]:x: ' \
+            '--accumulate[batches of an update]:n: ' \
+            '--learning-rate[its peak]:x: ' \
+            '--min-learning-rate[what the schedule ends at]:x: ' \
+            '--schedule[after the warm-up]:choice:(cosine wsd constant)' \
+            '--warmup-steps[steps in which the rate rises to its peak]:n: ' \
+            '--decay-steps[last steps, of wsd]:n: ' \
+            '--weight-decay[AdamW'\''s]:x: ' \
+            '--beta1[AdamW'\''s memory of the gradient]:x: ' \
+            '--beta2[AdamW'\''s memory of its square]:x: ' \
+            '--epsilon[AdamW'\''s]:x: ' \
+            '--clip-norm[norm that a larger gradient is scaled down to]:x: ' \
+            '--compute[matrix products in float32, or in bfloat16 with float32 master weights]:choice:(f32 bf16)' \
+            '--recompute[run each layer forward twice instead of keeping its activations]:choice:(true false)' \
+            '--threads[threads]:n: ' \
+            '--isa[instruction set to compute with]:choice:(auto plain avx2 avx512 avx512-bf16 neon)' \
+            '--evaluate-every[steps from one evaluation of the held-out text to the next]:n: ' \
+            '--evaluate-window[score windows of N tokens, each from an empty state]:n: ' \
+            '--evaluate-tokens[score the first N tokens of it]:n: ' \
+            '--patience[stop after so many evaluations without a new best]:n: ' \
+            '--sample-prompt[what samples at each checkpoint begin with]:text: ' \
+            '--sample-tokens[tokens of such a sample]:n: ' \
+            '--sample-temperature[0]:x: ' \
+            '--checkpoint-every[steps from one checkpoint to the next]:n: ' \
+            '--checkpoint-minutes[and one whenever so many minutes have passed without]:x: ' \
+            '--keep[the newest so many are kept, and the best model beside]:n: ' \
+            '--on-nonfinite[when loss or gradient are NaN or infinite]:choice:(skip stop back)' \
+            '--on-spike[when the loss leaps above its running mean]:choice:(note stop back off)' \
+            '--spike-rise[a leap is so many nats per token]:x: ' \
+            '--divergence-limit[stop when it was passed over, or gone back, so often without a new checkpoint]:n: ' \
+            '--log-every[steps that a line of metrics.jsonl is the mean of]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':config:_files -g "*.yaml"'
         ;;
     bench)
         _arguments \

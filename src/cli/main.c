@@ -3,13 +3,15 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "cli/cli.h"
 #include "cli/report.h"
 
 static const kr_command *const commands[] = { &kr_command_run,    &kr_command_inspect,    &kr_command_tokenize,
                                               &kr_command_logits, &kr_command_perplexity, &kr_command_quantize,
                                               &kr_command_bench,  &kr_command_pull,       &kr_command_list,
-                                              &kr_command_rm,     &kr_command_plot,       &kr_command_data };
+                                              &kr_command_rm,     &kr_command_plot,       &kr_command_data,
+                                              &kr_command_train };
 
 /* What failures outside of any subcommand are reported as. */
 static const kr_command help_command = { .name = "help" };
@@ -54,7 +56,7 @@ static int unknown(const char *word)
     }
     names[n++] = "help";
     names[n++] = "version";
-    const char *nearest = kr_options_nearest(word, names, n);
+    const char *nearest = kr_nearest(word, names, n);
     fprintf(stderr, "krait: unknown command %s", word);
     if (nearest)
         fprintf(stderr, ": did you mean krait %s?\n", nearest);

@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 #define HELP_COLUMN 28
 #define HELP_WIDTH  80
+
+enum { MOST_OPTIONS = 128 }; /* of a command, headings included */
 
 int kr_options_wrong(const kr_command *command, const char *format, ...)
 {
@@ -20,41 +23,6 @@ int kr_options_wrong(const kr_command *command, const char *format, ...)
     va_end(args);
     fprintf(stderr, "\nTry 'krait %s --help'.\n", command->name);
     return KR_EXIT_USAGE;
-}
-
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Levenshtein's distance; words longer than the row are as far as can be. */
-static size_t edits(const char *a, const char *b)
-{
-    size_t row[64];
-    size_t na = strlen(a), nb = strlen(b);
-    if (na >= KR_COUNT_OF(row) || nb >= KR_COUNT_OF(row)) return SIZE_MAX;
-    for (size_t j = 0; j <= nb; j++) row[j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least(substituted, least(row[j], row[j - 1]) + 1);
-        }
-    }
-    return row[nb];
-}
-
-const char *kr_options_nearest(const char *word, const char *const *words, size_t n)
-{
-    const char *nearest = NULL;
-    size_t distance = least(3, strlen(word)); /* a one-letter word is near nothing but itself */
-    for (size_t i = 0; i < n; i++) {
-        size_t d = edits(word, words[i]);
-        if (d < distance) {
-            distance = d;
-            nearest = words[i];
-        }
-    }
-    return nearest;
 }
 
 bool kr_options_count(const char *text, uint64_t *value)
@@ -195,31 +163,42 @@ static bool store(const kr_command *command, const kr_option *option, bool as_le
 
 /* ---- the command line -------------------------------------------------------------------------------------------- */
 
+static const kr_option *options_of(const kr_command *command, size_t *n)
+{
+    *n = command->n_options;
+    return command->make_options ? command->make_options(n) : command->options;
+}
+
 static const kr_option *find_long(const kr_command *command, const char *name, size_t length)
 {
-    for (size_t i = 0; i < command->n_options; i++) {
-        const char *candidate = command->options[i].name;
-        if (candidate && strlen(candidate) == length && memcmp(candidate, name, length) == 0) return &command->options[i];
+    size_t n;
+    const kr_option *options = options_of(command, &n);
+    for (size_t i = 0; i < n; i++) {
+        const char *candidate = options[i].name;
+        if (candidate && strlen(candidate) == length && memcmp(candidate, name, length) == 0) return &options[i];
     }
     return NULL;
 }
 
 static const kr_option *find_letter(const kr_command *command, char letter)
 {
-    for (size_t i = 0; i < command->n_options; i++)
-        if (letter && command->options[i].letter == letter) return &command->options[i];
+    size_t n;
+    const kr_option *options = options_of(command, &n);
+    for (size_t i = 0; i < n; i++)
+        if (letter && options[i].letter == letter) return &options[i];
     return NULL;
 }
 
 static kr_parsed unknown(const kr_command *command, const char *word)
 {
-    const char *names[64];
-    size_t n = 0;
-    for (size_t i = 0; i < command->n_options && n < KR_COUNT_OF(names); i++)
-        if (command->options[i].name) names[n++] = command->options[i].name;
+    const char *names[MOST_OPTIONS];
+    size_t n = 0, n_options;
+    const kr_option *options = options_of(command, &n_options);
+    for (size_t i = 0; i < n_options && n < KR_COUNT_OF(names); i++)
+        if (options[i].name) names[n++] = options[i].name;
     char bare[64];
     snprintf(bare, sizeof bare, "%.*s", (int)strcspn(word, "="), word);
-    const char *nearest = bare[0] == '-' && bare[1] == '-' ? kr_options_nearest(bare + 2, names, n) : NULL;
+    const char *nearest = bare[0] == '-' && bare[1] == '-' ? kr_nearest(bare + 2, names, n) : NULL;
     if (nearest)
         kr_options_wrong(command, "unknown option %s: did you mean --%s?", bare, nearest);
     else
@@ -229,18 +208,20 @@ static kr_parsed unknown(const kr_command *command, const char *word)
 
 static bool set_defaults(const kr_command *command, void *values, kr_arena *arena)
 {
-    for (size_t i = 0; i < command->n_options; i++) {
-        const kr_option *option = &command->options[i];
+    size_t n;
+    const kr_option *options = options_of(command, &n);
+    for (size_t i = 0; i < n; i++) {
+        const kr_option *option = &options[i];
         if (option->initial && !store(command, option, false, values, arena, option->initial)) return false;
     }
     return true;
 }
 
 /* A default list is replaced by the first value given, not added to. */
-static void forget_default(const kr_option *option, void *values, uint64_t *given, size_t index)
+static void forget_default(const kr_option *option, void *values, bool *given)
 {
-    bool first = !(*given >> index & 1);
-    *given |= UINT64_C(1) << index;
+    bool first = !*given;
+    *given = true;
     if (first && option->type == KR_OPTION_COUNTS) *(kr_counts *)((char *)values + option->offset) = (kr_counts){ 0 };
 }
 
@@ -273,8 +254,9 @@ static bool take_operand(const kr_command *command, void *values, kr_arena *aren
 
 kr_parsed kr_options_parse(const kr_command *command, void *values, kr_arena *arena, int n, char **argv)
 {
-    uint64_t given = 0; /* bit i: option i occurred; no command has 64 */
-    size_t n_operands = 0;
+    bool given[MOST_OPTIONS] = { false }; /* option i occurred */
+    size_t n_operands = 0, n_options;
+    const kr_option *options = options_of(command, &n_options);
     bool only_operands = false;
     if (!set_defaults(command, values, arena)) return KR_PARSED_WRONG;
     for (int i = 0; i < n; i++) {
@@ -313,7 +295,7 @@ kr_parsed kr_options_parse(const kr_command *command, void *values, kr_arena *ar
             }
             value = argv[i];
         }
-        forget_default(option, values, &given, (size_t)(option - command->options));
+        forget_default(option, values, &given[option - options]);
         if (!store(command, option, as_letter, values, arena, value)) return KR_PARSED_WRONG;
     }
     return KR_PARSED_OK;
@@ -366,16 +348,20 @@ void kr_options_help(const kr_command *command, FILE *out)
 {
     fprintf(out, "krait %s: %s\n\nUsage: krait %s %s\n\n", command->name, command->summary, command->name, command->synopsis);
     put_wrapped(out, command->description, 0);
-    if (command->n_options && command->options[0].type != KR_OPTION_HEADING) fputs("\nOptions\n", out);
-    for (size_t i = 0; i < command->n_options; i++) put_option(&command->options[i], out);
+    size_t n;
+    const kr_option *options = options_of(command, &n);
+    if (n && options[0].type != KR_OPTION_HEADING) fputs("\nOptions\n", out);
+    for (size_t i = 0; i < n; i++) put_option(&options[i], out);
     fprintf(out, "  -h, --help%*sShow this\n", HELP_COLUMN - 12, "");
     fprintf(out, "\nExamples\n%s", command->examples);
 }
 
 void kr_options_list(const kr_command *command, FILE *out)
 {
-    for (size_t i = 0; i < command->n_options; i++) {
-        const kr_option *option = &command->options[i];
+    size_t n;
+    const kr_option *options = options_of(command, &n);
+    for (size_t i = 0; i < n; i++) {
+        const kr_option *option = &options[i];
         if (option->type == KR_OPTION_HEADING) continue;
         fprintf(out, "%s\t%c\t%s\t%s\n", command->name, option->letter ? option->letter : '-', option->name,
                 option->argument ? option->argument : "-");

@@ -51,6 +51,7 @@ typedef struct kr_command {
     const char *examples;    /* lines of commands and comments */
     const kr_option *options;
     size_t n_options;
+    const kr_option *(*make_options)(size_t *n_options); /* instead of `options`, when they are no constant; NULL: they are */
     const char *operand; /* what the one argument that is no option is called; NULL: there is none */
     size_t operand_offset;
     bool operands; /* there may be any number of them: operand_offset is that of a kr_texts */
@@ -79,8 +80,5 @@ void kr_options_list(const kr_command *command, FILE *out);
 
 /* The number that `text` spells, all of it: false for junk, signs, overflow. */
 bool kr_options_count(const char *text, uint64_t *value);
-
-/* The nearest of `n` words within two edits, or NULL. */
-const char *kr_options_nearest(const char *word, const char *const *words, size_t n);
 
 #endif

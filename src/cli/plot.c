@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "cli/chart.h"
 #include "cli/chart_axis.h"
 #include "cli/cli.h"
@@ -190,7 +191,7 @@ static krait_status no_such_series(const plot *p, const char *name, krait_error 
         }
     for (size_t k = 0; k < n && used + strlen(there[k]) + 3 < sizeof list; k++)
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", k ? ", " : "", there[k]);
-    const char *nearest = kr_options_nearest(name, there, n);
+    const char *nearest = kr_nearest(name, there, n);
     if (nearest) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "no series %s: did you mean %s?", name, nearest);
     return kr_fail(error, KRAIT_ERROR_ARGUMENT, "no series %s: expected one of %s", name, list);
 }

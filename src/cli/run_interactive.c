@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/line_reader.h"
@@ -169,7 +170,7 @@ static void command(conversation *c, const char *line)
     else if (strcmp(name, "/quit") == 0)
         c->quit = true;
     else {
-        const char *nearest = kr_options_nearest(name, names, KR_COUNT_OF(names));
+        const char *nearest = kr_nearest(name, names, KR_COUNT_OF(names));
         if (nearest)
             fprintf(stderr, "unknown command %s: did you mean %s?\n", name, nearest);
         else

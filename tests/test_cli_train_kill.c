@@ -1,0 +1,193 @@
+/* `krait train` ended at any moment, by kill -9, Ctrl-C, SIGTERM and files that cannot grow: what the next process makes of it is, bit for bit,
+ * what an uninterrupted run gives. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "train_runs.h"
+
+#ifdef KRAIT_CLI
+
+enum { KILLS = 30 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void assert_same_run(const char *whole, const char *parts)
+{
+    static const char *const files[] = { "last/model.safetensors", "last/optimizer.safetensors", "best/model.safetensors" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) assert_same_file(whole, parts, files[i]);
+    char *a = run_metrics(whole), *b = run_metrics(parts);
+    assert_string_equal(a, b);
+    free(a);
+    free(b);
+}
+
+static pid_t start(const char *const *arguments)
+{
+    const char *argv[50] = { KRAIT_CLI };
+    for (size_t n = 0; arguments[n]; n++) argv[n + 1] = arguments[n];
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)) _exit(126);
+        execv(KRAIT_CLI, (char *const *)argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* Starts the run again and again, each time for a random while; then to its end. */
+static void kill_and_compare(const char *name, const char *const *more, uint64_t seed)
+{
+    const char *arguments[48];
+    char whole[600], parts[600];
+    kr_rng rng;
+    size_t n_killed = 0;
+    bool ended = false;
+    kr_rng_seed(&rng, seed);
+    snprintf(whole, sizeof whole, "%s-whole", run_path(name));
+    snprintf(parts, sizeof parts, "%s-parts", run_path(name));
+    double began = now();
+    cli_result a = run_train(whole, more);
+    double seconds = now() - began;
+    assert_cli(&a, 0, "finished at step");
+    cli_free(&a);
+    run_arguments(arguments, parts, more);
+    for (int i = 0; i < KILLS && !ended; i++) {
+        pid_t pid = start(arguments);
+        double wait = seconds * 0.3 * kr_rng_double(&rng);
+        struct timespec pause = { .tv_sec = (time_t)wait, .tv_nsec = (long)(1e9 * (wait - (double)(time_t)wait)) };
+        nanosleep(&pause, NULL);
+        kill(pid, SIGKILL);
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        ended = WIFEXITED(status);
+        n_killed += !ended;
+        if (ended) assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    assert_true(n_killed >= 5);
+    cli_result b = run_train(parts, more);
+    assert_cli(&b, 0, "finished");
+    cli_free(&b);
+    assert_same_run(whole, parts);
+}
+
+static void killed_runs_end_as_others(void **state)
+{
+    (void)state;
+    kill_and_compare("shuffled",
+                     (const char *const[]){ "--steps", "120", "--checkpoint-every", "7", "--evaluate-every", "5", NULL }, 1);
+}
+
+static void killed_runs_carry_their_states(void **state)
+{
+    (void)state;
+    kill_and_compare("streams",
+                     (const char *const[]){ "--steps", "120", "--checkpoint-every", "9", "--order", "streams", "--accumulate",
+                                            "2", "--log-every", "4", "--keep", "1", NULL },
+                     2);
+}
+
+/* Signals that ask: the step is finished, a checkpoint written, and the exit code is 130. */
+static void signals_leave_a_checkpoint(void **state)
+{
+    (void)state;
+    static const char *const more[] = { "--steps", "400", "--checkpoint-every", "1000", NULL };
+    const char *arguments[48];
+    char whole[600], parts[600];
+    snprintf(whole, sizeof whole, "%s", run_path("asked-whole"));
+    snprintf(parts, sizeof parts, "%s", run_path("asked-parts"));
+    cli_result a = run_train(whole, more);
+    assert_cli(&a, 0, NULL);
+    cli_free(&a);
+    run_arguments(arguments, parts, more);
+    for (int i = 0; i < 2; i++) {
+        cli_process process = cli_start(arguments);
+        assert_true(cli_wait_for(&process, "loss "));
+        kill(process.pid, i ? SIGTERM : SIGINT);
+        assert_true(cli_wait_for(&process, "interrupted at step "));
+        assert_true(cli_wait_for(&process, "to go on: krait train --resume "));
+        assert_int_equal(cli_end(&process), 130);
+    }
+    cli_result b = run_train(parts, more);
+    assert_cli(&b, 0, "finished at step 400");
+    cli_free(&b);
+    assert_same_run(whole, parts);
+}
+
+static void a_second_process_is_refused(void **state)
+{
+    (void)state;
+    static const char *const more[] = { "--steps", "100000", "--checkpoint-every", "1000", NULL };
+    const char *arguments[48];
+    char out[600];
+    snprintf(out, sizeof out, "%s", run_path("locked"));
+    run_arguments(arguments, out, more);
+    cli_process process = cli_start(arguments);
+    assert_true(cli_wait_for(&process, "loss "));
+    cli_result other = cli(NULL, "train", "--resume", out, NULL);
+    assert_cli(&other, 1, "locked: another process works in it: ");
+    kill(process.pid, SIGTERM);
+    assert_int_equal(cli_end(&process), 130);
+    cli_free(&other);
+}
+
+/* As a full disk: the checkpoint fails in the middle, says so, and what was there before is gone on with. */
+static void a_disk_that_is_full_takes_nothing(void **state)
+{
+    (void)state;
+    static const char *const more[] = { "--steps", "60", "--checkpoint-every", "20", NULL };
+    char whole[600], parts[600];
+    snprintf(whole, sizeof whole, "%s", run_path("full-whole"));
+    snprintf(parts, sizeof parts, "%s", run_path("full-parts"));
+    cli_result a = run_train(whole, more);
+    assert_cli(&a, 0, NULL);
+    const char *const first[] = { "--steps", "60", "--checkpoint-every", "20", NULL };
+    const char *arguments[48];
+    run_arguments(arguments, parts, first);
+    cli_process process = cli_start(arguments);
+    assert_true(cli_wait_for(&process, "loss "));
+    kill(process.pid, SIGTERM);
+    cli_end(&process);
+    struct rlimit before, limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 12000; /* the metrics' lines fit, the weights do not */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    cli_result b = run_train(parts, more);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_cli(&b, 1, "File too large");
+    cli_result c = run_train(parts, more);
+    assert_cli(&c, 0, "finished at step 60");
+    assert_same_run(whole, parts);
+    cli_free(&a);
+    cli_free(&b);
+    cli_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(killed_runs_end_as_others),         cmocka_unit_test(killed_runs_carry_their_states),
+        cmocka_unit_test(signals_leave_a_checkpoint),        cmocka_unit_test(a_second_process_is_refused),
+        cmocka_unit_test(a_disk_that_is_full_takes_nothing),
+    };
+    return cmocka_run_group_tests(tests, run_set_up, run_tear_down);
+}
+
+#else
+int main(void) { return 0; }
+#endif
