@@ -4,7 +4,7 @@
 set -u
 
 # name:floor; the same table as in docs/ARCHITECTURE.md
-floors="base:0 tensor:1 ops:2 cpu:3 cuda:3 formats:3 hub:3 model:4 text:4 generate:5 train:5 eval:5 cli:6 server:6"
+floors="base:0 tensor:1 ops:2 cpu:3 cuda:3 formats:3 hub:3 model:4 api:4 text:4 generate:5 train:5 eval:5 cli:6 server:6"
 # What the top floor may use besides the public header.
 cli_may="base/json.h base/memory.h base/nearest.h"
 
