@@ -6,19 +6,20 @@
 #include "cli.h"
 #include "gguf_maker.h"
 #include "model/model.h"
+#include "tensor/packed.h"
 
 static krait_error error;
 
 #define TINY_IDS 24
 
 /* Logits of a fixed text, all rows. */
-static float *logits_of(krait_checkpoint *checkpoint, size_t *n)
+static float *logits_in(krait_checkpoint *checkpoint, krait_weight_type type, size_t *n)
 {
     krait_model *model;
     krait_session *session;
     krait_state *state;
     int32_t ids[TINY_IDS];
-    assert_ok(krait_model_create(&model, checkpoint, NULL, &error));
+    assert_ok(krait_model_create(&model, checkpoint, &(krait_load_options){ .type = type }, &error));
     assert_ok(krait_session_create(&session, model, NULL, &error));
     assert_ok(krait_state_create(&state, model, &error));
     size_t vocab = (size_t)krait_model_config(model)->vocab_size;
@@ -32,6 +33,8 @@ static float *logits_of(krait_checkpoint *checkpoint, size_t *n)
     krait_model_free(model);
     return logits;
 }
+
+static float *logits_of(krait_checkpoint *checkpoint, size_t *n) { return logits_in(checkpoint, KRAIT_WEIGHT_AUTO, n); }
 
 static krait_checkpoint *open_made(const gguf_maker *m)
 {
@@ -136,16 +139,68 @@ static void a_file_of_many_types_runs(void **state)
     assert_true(config.norm_eps == 1e-5f);
     gguf_expanded(&m, mixed);
     krait_checkpoint *expanded = open_made(&m);
-    float *found = logits_of(mixed, &n), *same = logits_of(expanded, &n), *original = logits_of(tiny, &n);
+    float *found = logits_in(mixed, KRAIT_WEIGHT_F32, &n), *same = logits_of(expanded, &n), *original = logits_of(tiny, &n);
+    float *held = logits_of(mixed, &n);
     assert_memory_equal(found, same, n * sizeof *found);
     assert_close("logits", found, original, n, 0.1); /* what 4 and 5 bits cost a model of random weights */
+    assert_close("logits", held, found, n, 0.03);    /* as they are, multiplied as integers */
+    assert_memory_not_equal(held, found, n * sizeof *found);
     free(found);
     free(same);
+    free(held);
     free(original);
     krait_checkpoint_free(mixed);
     krait_checkpoint_free(tiny);
     krait_checkpoint_free(expanded);
     gguf_free(&m);
+}
+
+typedef struct held {
+    const krait_checkpoint *checkpoint;
+    size_t n_of[KRAIT_WEIGHT_Q4 + 1];
+} held;
+
+static krait_status look(void *context, const kr_parameter_place *place, krait_error *e)
+{
+    held *h = context;
+    (void)e;
+    if (!(place->parameter->flags & KR_MATRIX)) return KRAIT_OK;
+    const kr_tensor *stored = kr_weights_stored(h->checkpoint, place);
+    const kr_matrix *matrix = place->field;
+    krait_weight_type expected = stored->dtype == KRAIT_DTYPE_F32    ? KRAIT_WEIGHT_F32
+                                 : stored->dtype == KRAIT_DTYPE_F16  ? KRAIT_WEIGHT_F16
+                                 : stored->dtype == KRAIT_DTYPE_BF16 ? KRAIT_WEIGHT_BF16
+                                 : stored->dtype == KRAIT_DTYPE_Q4_0 ? KRAIT_WEIGHT_Q4
+                                                                     : KRAIT_WEIGHT_Q8;
+    if (matrix->type != expected)
+        fail_msg("%s %s: held as %s", place->gguf_name, krait_dtype_name(stored->dtype), krait_weight_type_name(matrix->type));
+    h->n_of[matrix->type]++;
+    if (!kr_packs_exactly(stored->dtype, matrix->type)) return KRAIT_OK;
+    size_t count;
+    float *values = fixture_floats(h->checkpoint, stored->name, &count), *row = malloc(matrix->columns * sizeof *row);
+    for (size_t r = 0; r < matrix->rows; r++) {
+        kr_unpack_row(row, matrix->type, matrix->data, matrix->columns, r);
+        assert_memory_equal(row, values + r * matrix->columns, matrix->columns * sizeof *row);
+    }
+    free(values);
+    free(row);
+    return KRAIT_OK;
+}
+
+static void matrices_are_held_in_the_type_they_have(void **state)
+{
+    (void)state;
+    krait_checkpoint *mixed;
+    krait_model *model;
+    assert_ok(krait_checkpoint_open(&mixed, KRAIT_TEST_DATA "/gguf/tiny-mixed.gguf", &error));
+    for (int threads = 1; threads <= 3; threads += 2) {
+        held h = { .checkpoint = mixed };
+        assert_ok(krait_model_create(&model, mixed, &(krait_load_options){ .threads = threads }, &error));
+        assert_ok(kr_each_parameter(krait_model_config(model), model, look, &h, &error));
+        assert_true(h.n_of[KRAIT_WEIGHT_Q8] >= 3 && h.n_of[KRAIT_WEIGHT_Q4] >= 1 && h.n_of[KRAIT_WEIGHT_F16] >= 1);
+        krait_model_free(model);
+    }
+    krait_checkpoint_free(mixed);
 }
 
 /* ---- config ------------------------------------------------------------------------------------------------------ */
@@ -307,7 +362,7 @@ int main(void)
         cmocka_unit_test(the_same_bits_as_the_original), cmocka_unit_test(float32_matrices_stay_where_they_are),
         cmocka_unit_test(a_file_of_many_types_runs),     cmocka_unit_test(an_epsilon_without_a_key_is_that_of_the_other_norms),
         cmocka_unit_test(shapes_win_over_metadata),      cmocka_unit_test(says_why_a_file_is_no_model),
-        cmocka_unit_test(a_folder_may_hold_one_file),
+        cmocka_unit_test(a_folder_may_hold_one_file),    cmocka_unit_test(matrices_are_held_in_the_type_they_have),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

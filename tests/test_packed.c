@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "fixture.h"
+#include "tensor/blocks.h"
 #include "tensor/packed.h"
 
 #define N_TYPES (KRAIT_WEIGHT_Q4 + 1)
@@ -64,6 +65,56 @@ static void zeros_and_extremes_stay_finite(void **state)
             kr_unpack_row(back, type, packed, KR_BLOCK_COLUMNS, 0);
             for (size_t c = 0; c < KR_BLOCK_COLUMNS; c++) assert_true(isfinite(back[c]) && (c == 3 || back[c] == 0));
         }
+}
+
+/* Any bytes, -128 among the numbers; scales are finite. */
+static void blocks_of_ggml_are_held_exactly(void **state)
+{
+    (void)state;
+    static const struct {
+        krait_dtype dtype;
+        krait_weight_type type;
+    } pairs[] = { { KRAIT_DTYPE_Q8_0, KRAIT_WEIGHT_Q8 }, { KRAIT_DTYPE_Q4_0, KRAIT_WEIGHT_Q4 } };
+    static const size_t sizes[][2] = { { 1, 32 }, { 16, 64 }, { 17, 96 }, { 40, 64 }, { 5, 224 }, { 33, 32 }, { 64, 768 } };
+    kr_rng rng;
+    kr_rng_seed(&rng, 5);
+    for (size_t p = 0; p < 2; p++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            const krait_weight_type type = pairs[p].type;
+            const size_t rows = sizes[s][0], columns = sizes[s][1], block = kr_dtype_size(pairs[p].dtype);
+            const size_t row_bytes = columns / 32 * block, bytes = kr_packed_bytes(type, rows, columns);
+            unsigned char *blocks = malloc(rows * row_bytes), *again = malloc(rows * row_bytes), *packed = malloc(bytes + 1);
+            float *values = malloc(columns * sizeof *values), *back = malloc(columns * sizeof *back);
+            for (size_t i = 0; i < rows * row_bytes; i++) blocks[i] = (unsigned char)kr_rng_u32(&rng);
+            for (size_t i = 1; i < rows * row_bytes; i += block) blocks[i] &= 0xbf; /* the scale's exponent */
+            for (size_t i = 2; i < rows * row_bytes; i += 3 * block) blocks[i] = 0x80;
+            memset(packed, 0xA5, bytes + 1);
+            size_t half = rows / 2 / KR_GROUP_ROWS * KR_GROUP_ROWS;
+            assert_true(kr_packs_exactly(pairs[p].dtype, type));
+            kr_pack_blocks(type, packed, columns, half, rows - half, blocks + half * row_bytes);
+            kr_pack_blocks(type, packed, columns, 0, half, blocks);
+            assert_int_equal(packed[bytes], 0xA5);
+            for (size_t r = 0; r < rows; r++) {
+                kr_blocks_to_float32(values, pairs[p].dtype, blocks + r * row_bytes, columns / 32);
+                kr_unpack_row(back, type, packed, columns, r);
+                assert_memory_equal(values, back, columns * sizeof *back);
+            }
+            kr_unpack_blocks(again, type, packed, columns, 0, 1);
+            kr_unpack_blocks(again + row_bytes, type, packed, columns, 1, rows - 1);
+            assert_memory_equal(again, blocks, rows * row_bytes);
+
+            /* What no block fills are zeros, as kr_pack() leaves them. */
+            float *zeros = calloc(rows * columns, sizeof *zeros);
+            unsigned char *empty = malloc(bytes);
+            kr_pack(type, empty, columns, 0, rows, zeros);
+            memset(blocks, 0, rows * row_bytes);
+            for (size_t i = 0; i < rows * row_bytes && type == KRAIT_WEIGHT_Q4; i++) blocks[i] = i % block < 2 ? 0 : 0x88;
+            memset(packed, 0xA5, bytes);
+            kr_pack_blocks(type, packed, columns, 0, rows, blocks);
+            assert_memory_equal(packed, empty, bytes);
+            free(blocks), free(again), free(packed), free(values), free(back), free(zeros), free(empty);
+        }
+    assert_false(kr_packs_exactly(KRAIT_DTYPE_Q4_1, KRAIT_WEIGHT_Q4) || kr_packs_exactly(KRAIT_DTYPE_Q8_0, KRAIT_WEIGHT_Q4));
 }
 
 static float *logits_of(const char *path, krait_weight_type type, krait_isa isa, int threads, size_t chunk, size_t n,
@@ -145,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_comes_back_within_half_a_step),
         cmocka_unit_test(zeros_and_extremes_stay_finite),
+        cmocka_unit_test(blocks_of_ggml_are_held_exactly),
         cmocka_unit_test(models_are_close_to_float32_in_every_type),
         cmocka_unit_test(names_are_found),
     };

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "formats/checkpoint.h"
+#include "tensor/tensor.h"
 
 static const char *folder(const char *name)
 {
@@ -140,6 +142,50 @@ static void quantising_twice_is_refused_unless_asked_for(void **state)
     discard(first), discard(second);
 }
 
+/* Through Q8_0 and Q4_0 and back, unforced. GGUF has A instead of its logarithm: that alone rounds on the way back. */
+static void a_detour_through_gguf_loses_nothing(void **state)
+{
+    (void)state;
+    static const char *const models[] = { KRAIT_TEST_DATA "/models/tiny", KRAIT_MODELS "/text-small" };
+    krait_error error;
+    char first[128], file[128];
+    snprintf(first, sizeof first, "%s", folder("first"));
+    snprintf(file, sizeof file, "%s", folder("detour.gguf"));
+    const char *second = folder("second");
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+        for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++) {
+            krait_checkpoint *from, *to;
+            const krait_save_options options = { .type = type };
+            assert_ok(save(models[m], first, &options, &error));
+            assert_ok(krait_checkpoint_open(&from, first, &error));
+            assert_ok(krait_checkpoint_save_gguf(from, file, &options, &error));
+            assert_ok(save(file, second, &options, &error));
+            assert_ok(krait_checkpoint_open(&to, second, &error));
+            assert_int_equal(from->n_tensors, to->n_tensors);
+            size_t n_packed = 0;
+            for (size_t i = 0; i < from->n_tensors; i++) {
+                const kr_tensor *a = &from->tensors[i], *b = kr_checkpoint_find(to, a->name);
+                size_t bytes;
+                assert_non_null(b);
+                assert_int_equal(a->dtype, b->dtype);
+                assert_true(kr_tensor_bytes(a, &bytes));
+                n_packed += kr_tensor_is_packed(a);
+                if (!strstr(a->name, "A_log") && memcmp(a->data, b->data, bytes) != 0) fail_msg("%s: %s", models[m], a->name);
+            }
+            assert_true(n_packed > 6);
+            krait_checkpoint_free(from);
+            krait_checkpoint_free(to);
+            size_t n;
+            uint64_t bytes, bytes_again;
+            float *a = logits_of(first, KRAIT_WEIGHT_AUTO, &n, &bytes), *b = logits_of(file, KRAIT_WEIGHT_AUTO, &n, &bytes_again);
+            assert_memory_equal(a, b, n * sizeof *a);
+            assert_int_equal(bytes, bytes_again);
+            free(a), free(b);
+            unlink(file);
+            discard(first), discard(second);
+        }
+}
+
 static void a_folder_that_cannot_be_made_is_an_error(void **state)
 {
     (void)state;
@@ -177,6 +223,7 @@ int main(void)
         cmocka_unit_test(a_saved_model_has_the_bits_of_one_converted_while_loading),
         cmocka_unit_test(choices_count_and_unused_ones_are_errors),
         cmocka_unit_test(quantising_twice_is_refused_unless_asked_for),
+        cmocka_unit_test(a_detour_through_gguf_loses_nothing),
         cmocka_unit_test(a_folder_that_cannot_be_made_is_an_error),
         cmocka_unit_test(an_interrupted_save_leaves_nothing),
     };

@@ -213,7 +213,8 @@ typedef struct krait_model krait_model;
 
 /* What the matrices of a model are held and multiplied in. What steers the recurrence (A, D, dt_bias, states) is float32 always. */
 typedef enum krait_weight_type {
-    KRAIT_WEIGHT_AUTO = 0, /* as they are in a checkpoint that krait quantised, float32 elsewhere */
+    KRAIT_WEIGHT_AUTO =
+        0, /* as they are in a checkpoint with quantised matrices (q8, q4, Q8_0, Q4_0; others of GGUF's in q8), else float32 */
     KRAIT_WEIGHT_F32,
     KRAIT_WEIGHT_F16,
     KRAIT_WEIGHT_BF16, /* activations are rounded to bfloat16, too, where the CPU multiplies it */
@@ -288,7 +289,8 @@ KRAIT_API krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const
                                              krait_error *error);
 /* Writes a GGUF file (version 3, architecture mamba) that llama.cpp loads, complete or not at all, with the checkpoint's tokenizer
  * where GGUF can describe it. F32, F16 and BF16 tensors saved as the same type keep their bits; q8 is Q8_0, q4 is Q4_0 but for x_proj and
- * dt_proj in Q8_0, both with the bytes of ggml's own quantiser; rows that are no whole blocks of 32 become F16. Memory does not
+ * dt_proj in Q8_0, both with the bytes of ggml's own quantiser, or of the same numbers where the checkpoint has krait's q8 and q4; rows
+ * that are no whole blocks of 32 become F16 or stay BF16. Memory does not
  * depend on the size of the model. What a person should know becomes a note (krait_checkpoint_note()). Values that a type cannot hold are
  * KRAIT_ERROR_UNSUPPORTED. */
 KRAIT_API krait_status krait_checkpoint_save_gguf(krait_checkpoint *checkpoint, const char *path,

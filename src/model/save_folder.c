@@ -70,7 +70,8 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     kr_tensor_set_contiguous(tensor);
     if (parameter->flags & KR_MATRIX) {
         krait_weight_type wanted = kr_type_choose(s->options, s->choice_used, place, &it->reason);
-        it->type = kr_type_fitting(wanted, tensor->shape[0], tensor->shape[1]);
+        bool exact = kr_packs_exactly(it->tensor->dtype, wanted);
+        it->type = exact ? wanted : kr_type_fitting(wanted, tensor->shape[0], tensor->shape[1]);
         if (it->type != wanted) it->reason = "smaller than blocks that are filled up";
     }
     tensor->dtype = dtype_of(it->type);
@@ -79,7 +80,8 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     char *name = kr_arena_alloc(&s->arena, strlen(place->name) + 1, 1);
     if (!name) return kr_fail_memory(error, "a tensor's name", strlen(place->name) + 1);
     tensor->name = strcpy(name, place->name);
-    bool lossy = kr_dtype_block(it->tensor->dtype) > 1 && kr_is_grouped(it->type) && it->tensor->dtype != tensor->dtype;
+    bool lossy = kr_dtype_block(it->tensor->dtype) > 1 && kr_is_grouped(it->type) && it->tensor->dtype != tensor->dtype
+                 && !kr_packs_exactly(it->tensor->dtype, it->type);
     if (lossy && !s->options->requantize)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                        "%s: %s is %s already: quantising it once more, to %s, would add to what was lost", it->tensor->file,
@@ -97,6 +99,7 @@ typedef struct conversion {
     saving *saving;
     krait_weight_type type;
     size_t rows, columns;
+    const kr_tensor *blocks; /* that hold exactly what `type` does, instead of values; or NULL */
 } conversion;
 
 /* Packs groups of rows, and sums up what that changed. */
@@ -106,6 +109,11 @@ static void convert_share(void *context, int thread, int n_threads)
     saving *s = c->saving;
     size_t begin, end;
     kr_share(c->rows, KR_GROUP_ROWS, thread, n_threads, &begin, &end);
+    if (c->blocks) {
+        size_t at = begin * c->columns / kr_dtype_block(c->blocks->dtype) * kr_dtype_size(c->blocks->dtype);
+        kr_pack_blocks(c->type, s->packed, c->columns, begin, end - begin, (const char *)c->blocks->data + at);
+        return;
+    }
     for (size_t row = begin; row < end; row += KR_GROUP_ROWS) {
         size_t n = end - row < KR_GROUP_ROWS ? end - row : KR_GROUP_ROWS;
         const float *values = s->values + row * c->columns;
@@ -174,6 +182,11 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
         *data = it->tensor->data;
         return tell(s, it, tensor, count, 0, 0, error);
     }
+    if (kr_packs_exactly(it->tensor->dtype, it->type)) {
+        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, it->tensor });
+        *data = s->packed;
+        return tell(s, it, tensor, count, 0, 0, error);
+    }
     kr_tensor_to_float32(s->values, it->tensor);
     if (logarithm) to_logarithms(s, tensor, count);
     double error_sum = 0, square = 0;
@@ -185,7 +198,7 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
     if (it->type == KRAIT_WEIGHT_F32) {
         *data = s->values;
     } else {
-        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows });
+        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, NULL });
         for (size_t g = 0; g * KR_GROUP_ROWS < rows; g++) error_sum += s->errors[g], square += s->squares[g];
         if (finite && !isfinite(error_sum))
             return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected values that %s can hold, found larger ones",

@@ -41,6 +41,7 @@ typedef struct plan {
     size_t piece_rows;
     bool exp;   /* A_log becomes -exp(A_log) */
     bool bytes; /* stored as it is to be: copied bit for bit */
+    bool exact; /* stored in another order: rearranged */
 } plan;
 
 static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *place, krait_error *error)
@@ -64,7 +65,7 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
         if (p->columns % kr_dtype_block(p->to) != 0) {
             snprintf(p->reason_text, sizeof p->reason_text, "rows of %zu are no whole blocks of %zu", p->columns,
                      kr_dtype_block(p->to));
-            p->to = KRAIT_DTYPE_F16;
+            p->to = p->from == KRAIT_DTYPE_BF16 ? KRAIT_DTYPE_BF16 : KRAIT_DTYPE_F16;
             p->reason = p->reason_text;
         }
     } else {
@@ -72,7 +73,8 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
         p->reason = s->options->type <= KRAIT_WEIGHT_F32 ? NULL : "always f32";
     }
     p->bytes = p->tensor && p->from == p->to && !p->exp && kr_tensor_is_contiguous(p->tensor);
-    if (kr_dtype_block(p->from) > 1 && kr_dtype_block(p->to) > 1 && !p->bytes && !s->options->requantize)
+    p->exact = p->tensor && kr_tensor_is_packed(p->tensor) && kr_packs_exactly(p->to, kr_tensor_packed_type(p->tensor));
+    if (kr_dtype_block(p->from) > 1 && kr_dtype_block(p->to) > 1 && !p->bytes && !p->exact && !s->options->requantize)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                        "%s: %s is %s already: quantising it once more, to %s, would add to what was lost; say so (requantize, "
                        "--force) if that is meant",
@@ -177,6 +179,10 @@ static void convert_piece(chunk *c, size_t piece)
     size_t at = first * p->columns, count = rows * p->columns, block = kr_dtype_block(p->to);
     float *values = s->values + at, *returned = s->returned + at;
     unsigned char *encoded = s->encoded + at / block * kr_dtype_size(p->to);
+    if (p->exact) {
+        kr_unpack_blocks(encoded, kr_tensor_packed_type(p->tensor), p->tensor->data, p->columns, c->first + first, rows);
+        return;
+    }
     read_rows(values, s, p, c->first + first, rows);
     bool finite = all_finite(values, count);
     c->pieces[piece].unfit = !finite && block > 1;

@@ -79,7 +79,7 @@ static size_t padded(size_t bytes) { return (bytes + KR_ALIGNMENT - 1) / KR_ALIG
 typedef struct loading {
     krait_model *model;
     krait_weight_type type;
-    bool quantised;   /* the checkpoint has packed matrices: auto keeps all of its types */
+    bool quantised;   /* the checkpoint has quantised matrices: auto keeps all of its types */
     size_t used;      /* bytes of model->owned */
     float *temporary; /* for parameters that are not held as they are stored: the largest of them */
     size_t temporary_size;
@@ -88,18 +88,21 @@ typedef struct loading {
     int threads;
 } loading;
 
-/* What a parameter is held in. */
+/* What a parameter is held in. Types in blocks that are not ours become q8, which loses little of them (docs/GGUF.md). */
 static krait_weight_type type_of(const loading *l, const kr_parameter *parameter, const kr_tensor *tensor)
 {
     if (!(parameter->flags & KR_MATRIX)) return KRAIT_WEIGHT_F32;
     if (l->type == KRAIT_WEIGHT_AUTO) {
         if (!tensor || !l->quantised) return KRAIT_WEIGHT_F32;
         if (kr_tensor_is_packed(tensor)) return kr_tensor_packed_type(tensor);
-        return tensor->dtype == KRAIT_DTYPE_BF16  ? KRAIT_WEIGHT_BF16
-               : tensor->dtype == KRAIT_DTYPE_F16 ? KRAIT_WEIGHT_F16
-                                                  : KRAIT_WEIGHT_F32;
+        if (kr_packs_exactly(tensor->dtype, KRAIT_WEIGHT_Q4)) return KRAIT_WEIGHT_Q4;
+        if (tensor->dtype == KRAIT_DTYPE_BF16) return KRAIT_WEIGHT_BF16;
+        if (tensor->dtype == KRAIT_DTYPE_F16) return KRAIT_WEIGHT_F16;
+        if (kr_dtype_block(tensor->dtype) == 1) return KRAIT_WEIGHT_F32;
     }
-    krait_weight_type type = l->type == KRAIT_WEIGHT_Q4 && parameter->flags & KR_AT_LEAST_Q8 ? KRAIT_WEIGHT_Q8 : l->type;
+    krait_weight_type type = l->type;
+    if (type == KRAIT_WEIGHT_AUTO || (type == KRAIT_WEIGHT_Q4 && parameter->flags & KR_AT_LEAST_Q8)) type = KRAIT_WEIGHT_Q8;
+    if (tensor && kr_packs_exactly(tensor->dtype, type)) return type;
     return kr_type_fitting(type, kr_dim_size(parameter->shape[0], &l->model->config),
                            kr_dim_size(parameter->shape[1], &l->model->config));
 }
@@ -135,6 +138,7 @@ static krait_status add_sizes(void *context, const kr_parameter_place *place, kr
     l->model->bytes += bytes;
     if (tensor && usable_in_place(parameter, type, tensor)) return KRAIT_OK;
     l->used += padded(bytes);
+    if (tensor && kr_packs_exactly(tensor->dtype, type)) return KRAIT_OK;
     bool as_stored = parameter->form == KR_AS_STORED && type == KRAIT_WEIGHT_F32;
     if (!as_stored && count > l->temporary_size) l->temporary_size = count;
     return KRAIT_OK;
@@ -170,6 +174,7 @@ typedef struct packing {
     void *matrix;
     size_t rows, columns;
     const float *values;
+    const kr_tensor *blocks; /* instead of values */
 } packing;
 
 static void pack_share(void *context, int thread, int n_threads)
@@ -177,7 +182,12 @@ static void pack_share(void *context, int thread, int n_threads)
     const packing *p = context;
     size_t begin, end;
     kr_share(p->rows, KR_GROUP_ROWS, thread, n_threads, &begin, &end);
-    if (begin < end) kr_pack(p->type, p->matrix, p->columns, begin, end - begin, p->values + begin * p->columns);
+    if (begin == end) return;
+    if (p->blocks) {
+        size_t at = begin * p->columns / kr_dtype_block(p->blocks->dtype) * kr_dtype_size(p->blocks->dtype);
+        kr_pack_blocks(p->type, p->matrix, p->columns, begin, end - begin, (const char *)p->blocks->data + at);
+    } else
+        kr_pack(p->type, p->matrix, p->columns, begin, end - begin, p->values + begin * p->columns);
 }
 
 /* Gives a parameter its room in the model's own memory, float32 values from `values`, and its field in the model. */
@@ -194,7 +204,7 @@ static void hold(loading *l, const kr_parameter_place *place, krait_weight_type 
     if (parameter->form != KR_AS_STORED)
         reform(data, l->temporary, parameter, l->model);
     else if (!as_stored)
-        kr_parallel(l->threads, pack_share, &(packing){ type, data, rows, count / rows, l->temporary });
+        kr_parallel(l->threads, pack_share, &(packing){ type, data, rows, count / rows, l->temporary, NULL });
     set_field(place, config, type, data);
 }
 
@@ -228,6 +238,15 @@ static void convert(float *out, size_t count, void *context)
         kr_parallel(count < WORTH_THREADS ? 1 : s->threads, convert_share, &(conversion){ out, s->tensor, count });
 }
 
+/* A matrix in blocks that hold the same as ours. */
+static void rearrange(loading *l, const kr_parameter_place *place, krait_weight_type type, const kr_tensor *tensor)
+{
+    void *data = l->model->owned + l->used;
+    l->used += padded(held_bytes(l, place->parameter, type));
+    kr_parallel(l->threads, pack_share, &(packing){ type, data, tensor->shape[0], tensor->shape[1], NULL, tensor });
+    set_field(place, &l->model->config, type, data);
+}
+
 /* A packed matrix that is not aligned, from a file that others wrote: packing it once more would lose of it. */
 static void copy(loading *l, const kr_parameter_place *place, krait_weight_type type, const kr_tensor *tensor)
 {
@@ -249,6 +268,8 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
         set_field(place, &model->config, type, tensor->data);
     else if (kr_tensor_is_packed(tensor) && kr_tensor_packed_type(tensor) == type)
         copy(l, place, type, tensor);
+    else if (kr_packs_exactly(tensor->dtype, type))
+        rearrange(l, place, type, tensor);
     else
         hold(l, place, type, convert, &(stored){ tensor, l->threads });
     l->done += kr_parameter_count(place->parameter, &model->config);
@@ -269,7 +290,7 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
                        (int)l->type);
     const krait_checkpoint *checkpoint = model->checkpoint;
     for (size_t i = 0; checkpoint && i < checkpoint->n_tensors; i++)
-        l->quantised = l->quantised || kr_tensor_is_packed(&checkpoint->tensors[i]);
+        l->quantised = l->quantised || kr_dtype_block(checkpoint->tensors[i].dtype) > 1;
     kr_each_parameter(&model->config, model, add_sizes, l, NULL);
     model->owned = kr_alloc(l->used, sizeof *model->owned);
     l->temporary = kr_alloc(l->temporary_size, sizeof *l->temporary);

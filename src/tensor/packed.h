@@ -48,4 +48,11 @@ void kr_pack(krait_weight_type type, void *matrix, size_t columns, size_t first,
 void kr_unpack(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row, size_t first, size_t n);
 void kr_unpack_row(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row);
 
+/* Whether a grouped type holds exactly what blocks of blocks.h hold: q8 Q8_0, q4 Q4_0. */
+bool kr_packs_exactly(krait_dtype dtype, krait_weight_type type);
+/* Such blocks from rows first .. first+n-1, the first of which is at `rows`, into a matrix, first and n as in kr_pack(); and back, any
+ * rows. columns is a multiple of KR_HALF_COLUMNS. */
+void kr_pack_blocks(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const void *rows);
+void kr_unpack_blocks(void *rows, krait_weight_type type, const void *matrix, size_t columns, size_t first, size_t n);
+
 #endif

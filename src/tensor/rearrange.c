@@ -1,0 +1,110 @@
+/* Between ggml's blocks of 32 and the blocks of packed.h: the same scales and numbers in another order, moved by words of four. */
+#include <string.h>
+
+#include "tensor/packed.h"
+
+enum { WORDS = KR_HALF_COLUMNS / 4, LOW = 0x0f0f0f0f, Q8_0_BYTES = 34, Q4_0_BYTES = 18 };
+
+bool kr_packs_exactly(krait_dtype dtype, krait_weight_type type)
+{
+    return (dtype == KRAIT_DTYPE_Q8_0 && type == KRAIT_WEIGHT_Q8) || (dtype == KRAIT_DTYPE_Q4_0 && type == KRAIT_WEIGHT_Q4);
+}
+
+static uint32_t word_at(const unsigned char *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static void put_word(unsigned char *at, uint32_t word) { memcpy(at, &word, sizeof word); }
+
+/* The words of a block of ours are KR_GROUP_ROWS apart; `block` is that of row 0 of a group. */
+static unsigned char *place(unsigned char *block, size_t word, size_t row)
+{
+    return block + KR_SCALES_BYTES + (word * KR_GROUP_ROWS + row) * 4;
+}
+
+static unsigned char *scale_place(unsigned char *block, size_t half, size_t row)
+{
+    return block + (half * KR_GROUP_ROWS + row) * sizeof(uint16_t);
+}
+
+/* ---- Q8_0 and q8: signed numbers, and numbers that are 128 more ------------------------------------------------------ */
+
+static void row_from_q8_0(unsigned char *block, size_t row, const unsigned char *from, size_t halves)
+{
+    for (size_t h = 0; h < halves; h++, from += Q8_0_BYTES) {
+        memcpy(scale_place(block, h % 2, row), from, sizeof(uint16_t));
+        for (size_t i = 0; i < WORDS; i++) put_word(place(block, h % 2 * WORDS + i, row), word_at(from + 2 + 4 * i) ^ 0x80808080);
+        if (h % 2) block += KR_Q8_BLOCK_BYTES;
+    }
+}
+
+static void row_to_q8_0(unsigned char *to, unsigned char *block, size_t row, size_t halves)
+{
+    for (size_t h = 0; h < halves; h++, to += Q8_0_BYTES) {
+        memcpy(to, scale_place(block, h % 2, row), sizeof(uint16_t));
+        for (size_t i = 0; i < WORDS; i++) put_word(to + 2 + 4 * i, word_at(place(block, h % 2 * WORDS + i, row)) ^ 0x80808080);
+        if (h % 2) block += KR_Q8_BLOCK_BYTES;
+    }
+}
+
+/* ---- Q4_0 and q4: a byte has the columns c and c + 16, and c and c + 32 ---------------------------------------------- */
+
+static void row_from_q4_0(unsigned char *block, size_t row, const unsigned char *from, size_t halves)
+{
+    for (size_t h = 0; h < halves; h++, from += Q4_0_BYTES) {
+        memcpy(scale_place(block, h % 2, row), from, sizeof(uint16_t));
+        for (size_t i = 0; i < WORDS; i++) {
+            uint32_t bytes = word_at(from + 2 + 4 * (i % (WORDS / 2))), numbers = (i < WORDS / 2 ? bytes : bytes >> 4) & LOW;
+            unsigned char *to = place(block, i, row);
+            put_word(to,
+                     h % 2 ? (word_at(to) & LOW) | numbers << 4 : numbers | 0x80808080); /* 0 in the other half, until it comes */
+        }
+        if (h % 2) block += KR_Q4_BLOCK_BYTES;
+    }
+}
+
+static void row_to_q4_0(unsigned char *to, unsigned char *block, size_t row, size_t halves)
+{
+    for (size_t h = 0; h < halves; h++, to += Q4_0_BYTES) {
+        memcpy(to, scale_place(block, h % 2, row), sizeof(uint16_t));
+        for (size_t i = 0; i < WORDS / 2; i++) {
+            uint32_t low = word_at(place(block, i, row)), high = word_at(place(block, i + WORDS / 2, row));
+            if (h % 2) low >>= 4, high >>= 4;
+            put_word(to + 2 + 4 * i, (low & LOW) | (high & LOW) << 4);
+        }
+        if (h % 2) block += KR_Q4_BLOCK_BYTES;
+    }
+}
+
+/* ---- both -------------------------------------------------------------------------------------------------------- */
+
+void kr_pack_blocks(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const void *rows)
+{
+    const bool is_q8 = type == KRAIT_WEIGHT_Q8;
+    const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q8 ? Q8_0_BYTES : Q4_0_BYTES);
+    const size_t size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES, group_bytes = kr_blocks_of(columns) * size;
+    const unsigned char *from = rows;
+    for (size_t row = first; row < first + n; row++, from += row_bytes) {
+        unsigned char *group = (unsigned char *)matrix + kr_packed_offset(type, row, columns);
+        if (row % KR_GROUP_ROWS == 0 && (halves % 2 || first + n - row < KR_GROUP_ROWS)) /* there are places without a number */
+            for (unsigned char *block = group; block < group + group_bytes; block += size) {
+                memset(block, 0, KR_SCALES_BYTES);
+                memset(block + KR_SCALES_BYTES, is_q8 ? KR_Q8_OFFSET : KR_Q4_OFFSET * 0x11, size - KR_SCALES_BYTES);
+            }
+        (is_q8 ? row_from_q8_0 : row_from_q4_0)(group, row % KR_GROUP_ROWS, from, halves);
+    }
+}
+
+void kr_unpack_blocks(void *rows, krait_weight_type type, const void *matrix, size_t columns, size_t first, size_t n)
+{
+    const bool is_q8 = type == KRAIT_WEIGHT_Q8;
+    const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q8 ? Q8_0_BYTES : Q4_0_BYTES);
+    unsigned char *to = rows;
+    for (size_t row = first; row < first + n; row++, to += row_bytes) {
+        unsigned char *group = (unsigned char *)matrix + kr_packed_offset(type, row, columns); /* only read */
+        (is_q8 ? row_to_q8_0 : row_to_q4_0)(to, group, row % KR_GROUP_ROWS, halves);
+    }
+}
