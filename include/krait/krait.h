@@ -213,8 +213,7 @@ typedef struct krait_model krait_model;
 
 /* What the matrices of a model are held and multiplied in. What steers the recurrence (A, D, dt_bias, states) is float32 always. */
 typedef enum krait_weight_type {
-    KRAIT_WEIGHT_AUTO =
-        0, /* as they are in a checkpoint with quantised matrices (q8, q4, Q8_0, Q4_0; others of GGUF's in q8), else float32 */
+    KRAIT_WEIGHT_AUTO = 0, /* as stored where a matrix is quantised (Q8_0 is q8, Q4_0 q4, others of GGUF q8), else float32 */
     KRAIT_WEIGHT_F32,
     KRAIT_WEIGHT_F16,
     KRAIT_WEIGHT_BF16, /* activations are rounded to bfloat16, too, where the CPU multiplies it */
