@@ -1,66 +1,11 @@
-/* Training against reference vectors made in float64: gradients of every parameter, ten steps of AdamW. */
-#include "fixture.h"
-
+/* Training against reference vectors made in float64: gradients of every parameter, ten steps of AdamW; and against itself, where two ways
+ * must give the same. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "krait/train.h"
-
-static const char models[] = KRAIT_TEST_DATA "/models";
-static const char *const names[] = { "tiny", "odd", "wide", "bf16-sharded", "f16", "original", "falcon" };
-enum { N_MODELS = sizeof names / sizeof *names };
-
-typedef struct reference {
-    krait_checkpoint *checkpoint, *expected;
-    int32_t *ids, *targets; /* [batch, length] */
-    size_t batch, length;
-    krait_train_row rows[4];
-} reference;
-
-static reference open_reference(const char *name)
-{
-    krait_error error;
-    reference r = { 0 };
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", models, name);
-    assert_ok(krait_checkpoint_open(&r.checkpoint, path, &error));
-    r.expected = fixture_open(path, "expected.safetensors");
-    size_t count;
-    r.ids = fixture_ids(r.expected, "input_ids", &count);
-    r.batch = 2;
-    r.length = count / r.batch;
-    r.targets = malloc(count * sizeof *r.targets);
-    for (size_t i = 0; i < count; i++) r.targets[i] = (i + 1) % r.length ? r.ids[i + 1] : -1;
-    for (size_t b = 0; b < r.batch; b++)
-        r.rows[b] = (krait_train_row){ .tokens = r.ids + b * r.length, .targets = r.targets + b * r.length, .count = r.length };
-    return r;
-}
-
-static void close_reference(reference *r)
-{
-    krait_checkpoint_free(r->checkpoint);
-    krait_checkpoint_free(r->expected);
-    free(r->ids);
-    free(r->targets);
-}
-
-static krait_trainer_options constant(void)
-{
-    krait_trainer_options options = krait_trainer_defaults();
-    options.schedule = KRAIT_SCHEDULE_CONSTANT;
-    options.threads = 2;
-    return options;
-}
-
-static krait_trainer *trainer_of(const reference *r, const krait_trainer_options *options)
-{
-    krait_error error;
-    krait_trainer *trainer;
-    assert_ok(krait_trainer_create(&trainer, NULL, 0, r->checkpoint, options, &error));
-    return trainer;
-}
+#include "train_fixture.h"
 
 /* ---- reference vectors ----------------------------------------------------------------------------------------------- */
 
@@ -100,11 +45,11 @@ static void gradients_are_those_of_the_reference(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_MODELS; i++) {
-        size_t checked = check_gradients(names[i], KRAIT_ISA_AUTO, false);
+        size_t checked = check_gradients(reference_names[i], KRAIT_ISA_AUTO, false);
         assert_true(checked >= 10);
         for (int isa = KRAIT_ISA_PLAIN; isa < KRAIT_N_ISAS; isa++)
             if (krait_isa_available((krait_isa)isa))
-                assert_int_equal(check_gradients(names[i], (krait_isa)isa, isa % 2 == 0), checked);
+                assert_int_equal(check_gradients(reference_names[i], (krait_isa)isa, isa % 2 == 0), checked);
     }
 }
 
@@ -114,7 +59,7 @@ static void ten_steps_are_those_of_the_reference(void **state)
     size_t curves = 0;
     for (size_t i = 0; i < N_MODELS; i++) {
         krait_error error;
-        reference r = open_reference(names[i]);
+        reference r = open_reference(reference_names[i]);
         if (fixture_has(r.expected, "train.losses")) {
             krait_trainer_options options = constant();
             krait_trainer *trainer = trainer_of(&r, &options);
@@ -153,11 +98,335 @@ static void ten_steps_are_those_of_the_reference(void **state)
     assert_int_equal(curves, 5);
 }
 
+static void loss_goes_down(void **state)
+{
+    (void)state;
+    const krait_weight_type types[] = { KRAIT_WEIGHT_F32, KRAIT_WEIGHT_BF16 };
+    for (int i = 0; i < 2; i++) {
+        krait_trainer_options options = constant();
+        options.learning_rate = 1e-2f;
+        options.compute = types[i];
+        krait_trainer *trainer = small_trainer(&options);
+        krait_train_row rows[ROWS];
+        all_rows(rows);
+        double first = step_of(trainer, rows, ROWS), last = first;
+        for (int s = 0; s < 40; s++) last = step_of(trainer, rows, ROWS);
+        assert_true(fabs(first - log(VOCABULARY)) < 0.1);
+        assert_true(last < 0.75 * first);
+        krait_trainer_free(trainer);
+    }
+}
+
+static void recomputing_gives_the_same_bits(void **state)
+{
+    (void)state;
+    krait_trainer_options options = constant();
+    krait_trainer *a = small_trainer(&options);
+    options.recompute = true;
+    krait_trainer *b = small_trainer(&options);
+    krait_error error;
+    krait_train_row rows[ROWS];
+    all_rows(rows);
+    assert_ok(krait_trainer_accumulate(a, rows, ROWS, &error));
+    assert_ok(krait_trainer_accumulate(b, rows, ROWS, &error));
+    assert_same(gradient_of, a, b, 0);
+    krait_trainer_free(a);
+    krait_trainer_free(b);
+}
+
+static void the_number_of_threads_does_not_change_a_bit(void **state)
+{
+    (void)state;
+    krait_trainer_options options = constant();
+    options.isa = KRAIT_ISA_PLAIN; /* no library */
+    options.threads = 1;
+    krait_trainer *one = small_trainer(&options);
+    krait_train_row rows[ROWS];
+    all_rows(rows);
+    for (int s = 0; s < 2; s++) step_of(one, rows, ROWS);
+    for (int threads = 2; threads <= 5; threads++) {
+        options.threads = threads;
+        krait_trainer *more = small_trainer(&options);
+        for (int s = 0; s < 2; s++) step_of(more, rows, ROWS);
+        assert_same(value_of, one, more, 0);
+        krait_trainer_free(more);
+    }
+    krait_trainer_free(one);
+    /* Vectors, where our own kernels do the products. */
+    options = constant();
+    for (int r = 0; r < ROWS; r++) rows[r] = row_of(r, 0, 12);
+    options.threads = 1;
+    one = small_trainer(&options);
+    step_of(one, rows, ROWS);
+    options.threads = 3;
+    krait_trainer *three = small_trainer(&options);
+    step_of(three, rows, ROWS);
+    assert_same(value_of, one, three, 0);
+    krait_trainer_free(one);
+    krait_trainer_free(three);
+}
+
+static void gathered_batches_are_one_batch(void **state)
+{
+    (void)state;
+    krait_error error;
+    krait_trainer_options options = constant();
+    krait_trainer *once = small_trainer(&options);
+    options.piece_tokens = 150; /* one row at a time */
+    krait_trainer *pieces = small_trainer(&options), *calls = small_trainer(&options);
+    krait_train_row rows[ROWS];
+    all_rows(rows);
+    assert_ok(krait_trainer_accumulate(once, rows, ROWS, &error));
+    assert_ok(krait_trainer_accumulate(pieces, rows, ROWS, &error));
+    for (int r = 0; r < ROWS; r++) assert_ok(krait_trainer_accumulate(calls, &rows[r], 1, &error));
+    assert_same(gradient_of, pieces, calls, 0);
+    assert_same(gradient_of, pieces, once, 1e-5);
+    krait_train_step a, b;
+    assert_ok(krait_trainer_update(once, &a, &error));
+    assert_ok(krait_trainer_update(pieces, &b, &error));
+    assert_true(fabs(a.loss - b.loss) < 1e-6 && fabs(a.grad_norm - b.grad_norm) < 1e-5 * a.grad_norm);
+    assert_int_equal(a.n_targets, ROWS * LENGTH);
+    krait_trainer_free(once);
+    krait_trainer_free(pieces);
+    krait_trainer_free(calls);
+}
+
+static void packed_documents_are_separate_ones(void **state)
+{
+    (void)state;
+    krait_error error;
+    krait_trainer_options options = constant();
+    const size_t starts[] = { 1, 30, 31, 77 };
+    krait_train_row packed = row_of(1, 0, LENGTH), separate[5];
+    packed.starts = starts;
+    packed.n_starts = 4;
+    for (int i = 0; i < 5; i++) {
+        size_t begin = i ? starts[i - 1] : 0, end = i < 4 ? starts[i] : LENGTH;
+        separate[i] = row_of(1, begin, end - begin);
+    }
+    krait_trainer *a = small_trainer(&options), *b = small_trainer(&options), *whole = small_trainer(&options);
+    krait_train_row plain = row_of(1, 0, LENGTH);
+    assert_ok(krait_trainer_accumulate(a, &packed, 1, &error));
+    assert_ok(krait_trainer_accumulate(b, separate, 5, &error));
+    assert_same(gradient_of, a, b, 0);
+    /* A row longer than a piece is cut between its documents. */
+    options.piece_tokens = 40;
+    krait_trainer *cut = small_trainer(&options);
+    assert_ok(krait_trainer_accumulate(cut, &packed, 1, &error));
+    assert_same(gradient_of, cut, a, 1e-5);
+    assert_ok(krait_trainer_accumulate(whole, &plain, 1, &error));
+    float *x = gradient_of(a, parameter_names[2]), *y = gradient_of(whole, parameter_names[2]);
+    assert_true(largest_difference(x, y, count_of(parameter_names[2]))
+                > 1e-3f * largest_magnitude(x, count_of(parameter_names[2])));
+    free(x);
+    free(y);
+    krait_trainer_free(a);
+    krait_trainer_free(b);
+    krait_trainer_free(cut);
+    krait_trainer_free(whole);
+}
+
+static void rows_without_targets_teach_nothing(void **state)
+{
+    (void)state;
+    krait_error error;
+    krait_trainer_options options = constant();
+    krait_trainer *a = small_trainer(&options), *b = small_trainer(&options);
+    /* What comes before the only target matters, what comes after does not. */
+    int32_t targets[LENGTH];
+    for (int i = 0; i < LENGTH; i++) targets[i] = i == 49 ? text[0][50] : -1 - i;
+    krait_train_row masked = row_of(0, 0, LENGTH), ending = row_of(0, 0, 50);
+    masked.targets = ending.targets = targets;
+    assert_ok(krait_trainer_accumulate(a, &masked, 1, &error));
+    assert_ok(krait_trainer_accumulate(b, &ending, 1, &error));
+    assert_same(gradient_of, a, b, 1e-5);
+    krait_train_step step;
+    assert_ok(krait_trainer_update(a, &step, &error));
+    assert_int_equal(step.n_targets, 1);
+    krait_trainer_free(a);
+    krait_trainer_free(b);
+}
+
+static void carried_states_go_on_where_rows_end(void **state)
+{
+    (void)state;
+    krait_error error;
+    krait_trainer_options options = constant();
+    krait_trainer *trainer = small_trainer(&options);
+    const krait_model *model = krait_trainer_model(trainer);
+    const size_t cuts[] = { 0, 1, 40, 43, LENGTH };
+    krait_train_row whole = row_of(2, 0, LENGTH);
+    double loss = 0, parts = 0;
+    uint64_t n = 0, n_parts = 0;
+    assert_ok(krait_trainer_evaluate(trainer, &whole, 1, &loss, &n, &error));
+    assert_int_equal(n, LENGTH);
+    krait_state *carried, *evaluated, *ran;
+    krait_session *session;
+    assert_ok(krait_state_create(&carried, model, &error));
+    assert_ok(krait_state_create(&evaluated, model, &error));
+    assert_ok(krait_state_create(&ran, model, &error));
+    assert_ok(krait_session_create(&session, model, NULL, &error));
+    float *logits = malloc(VOCABULARY * sizeof *logits);
+    for (int i = 0; i < 4; i++) {
+        krait_train_row row = row_of(2, cuts[i], cuts[i + 1] - cuts[i]);
+        row.state = evaluated;
+        assert_ok(krait_trainer_evaluate(trainer, &row, 1, &parts, &n_parts, &error));
+        row.state = carried;
+        assert_ok(krait_trainer_accumulate(trainer, &row, 1, &error));
+        krait_sequence sequence = { .state = ran, .tokens = row.tokens, .count = row.count, .want = KRAIT_WANT_LAST };
+        assert_ok(krait_run(session, &sequence, 1, &(krait_outputs){ .logits = logits }, &error));
+    }
+    assert_true(fabs(loss - parts) < 1e-5 * loss);
+    assert_int_equal(krait_state_tokens(carried), LENGTH);
+    for (size_t i = 0; i < krait_state_n_tensors(ran); i++) {
+        krait_tensor_info info;
+        assert_int_equal(krait_state_tensor(ran, i, &info), KRAIT_OK);
+        size_t count = (size_t)info.bytes / sizeof(float);
+        float *a = malloc(info.bytes), *b = malloc(info.bytes), *c = malloc(info.bytes);
+        krait_state_read(ran, i, a);
+        krait_state_read(carried, i, b);
+        krait_state_read(evaluated, i, c);
+        assert_close(info.name, b, a, count, 1e-5);
+        assert_memory_equal(b, c, info.bytes);
+        free(a);
+        free(b);
+        free(c);
+    }
+    krait_train_step step;
+    assert_ok(krait_trainer_update(trainer, &step, &error));
+    assert_true(fabs(step.loss * LENGTH - loss) < 1e-5 * loss);
+    /* A later document's end is what a row with several leaves. */
+    const size_t starts[] = { 60 };
+    krait_train_row packed = row_of(3, 0, LENGTH), alone = row_of(3, 60, 40);
+    packed.starts = starts;
+    packed.n_starts = 1;
+    packed.state = carried;
+    alone.state = evaluated;
+    krait_state_reset(evaluated);
+    assert_ok(krait_trainer_evaluate(trainer, &packed, 1, &parts, &n_parts, &error));
+    assert_ok(krait_trainer_evaluate(trainer, &alone, 1, &parts, &n_parts, &error));
+    assert_int_equal(krait_state_tokens(carried), 40);
+    krait_tensor_info info;
+    assert_int_equal(krait_state_tensor(carried, 1, &info), KRAIT_OK);
+    float *a = malloc(info.bytes), *b = malloc(info.bytes);
+    krait_state_read(carried, 1, a);
+    krait_state_read(evaluated, 1, b);
+    assert_close("ssm_state.0", a, b, (size_t)info.bytes / sizeof(float), 1e-5);
+    free(a);
+    free(b);
+    free(logits);
+    krait_session_free(session);
+    krait_state_free(carried);
+    krait_state_free(evaluated);
+    krait_state_free(ran);
+    krait_trainer_free(trainer);
+}
+
+/* The gradient of the second half from the state of the first is the derivative of its loss, the state held fast. */
+static void a_carried_state_counts_in_the_gradient(void **state)
+{
+    (void)state;
+    krait_error error;
+    krait_trainer_options options = constant();
+    options.isa = KRAIT_ISA_PLAIN;
+    krait_trainer *trainer = small_trainer(&options), *fresh = small_trainer(&options);
+    krait_state *from, *work;
+    assert_ok(krait_state_create(&from, krait_trainer_model(trainer), &error));
+    krait_train_row first = row_of(0, 0, 50), second = row_of(0, 50, 50);
+    first.state = from;
+    double ignored = 0;
+    uint64_t n = 0;
+    assert_ok(krait_trainer_evaluate(trainer, &first, 1, &ignored, &n, &error));
+    assert_ok(krait_state_clone(&work, from, &error));
+    second.state = work;
+    assert_ok(krait_trainer_accumulate(trainer, &second, 1, &error));
+    second.state = NULL;
+    assert_ok(krait_trainer_accumulate(fresh, &second, 1, &error));
+    const char *name = "backbone.layers.1.mixer.conv1d.weight";
+    float *with = gradient_of(trainer, name), *without = gradient_of(fresh, name);
+    assert_true(largest_difference(with, without, count_of(name)) > 1e-3f * largest_magnitude(without, count_of(name)));
+    /* One step against the gradient of that parameter alone. */
+    double before = 0, after = 0, expected = 0;
+    krait_state_copy(work, from, &error);
+    second.state = work;
+    assert_ok(krait_trainer_evaluate(trainer, &second, 1, &before, &n, &error));
+    const char *const all[] = { "backbone.e*", "*norm*", "*proj*", "*A_log", "*D", "*conv1d.bias", "*0.mixer.conv1d*" };
+    options.freeze = all;
+    options.n_freeze = sizeof all / sizeof *all;
+    options.learning_rate = 1e-4f;
+    options.weight_decay = 0;
+    options.clip_norm = 0;
+    krait_trainer *moved = small_trainer(&options);
+    float *old = value_of(moved, name);
+    krait_state_copy(work, from, &error);
+    step_of(moved, &second, 1);
+    float *new = value_of(moved, name);
+    for (size_t i = 0; i < count_of(name); i++) expected += 50 * (double)with[i] * ((double)new[i] - (double)old[i]);
+    krait_state_copy(work, from, &error);
+    assert_ok(krait_trainer_evaluate(moved, &second, 1, &after, &n, &error));
+    assert_true(expected < -1e-4);
+    assert_true(fabs(after - before - expected) < 0.05 * fabs(expected));
+    free(old);
+    free(new);
+    free(with);
+    free(without);
+    krait_state_free(from);
+    krait_state_free(work);
+    krait_trainer_free(trainer);
+    krait_trainer_free(fresh);
+    krait_trainer_free(moved);
+}
+
+static void frozen_parameters_do_not_change(void **state)
+{
+    (void)state;
+    krait_trainer_options options = constant();
+    const char *const patterns[] = { "backbone.layers.*.mixer.A_log", "*embeddings*", "backbone.layers.0.mixer.?n_proj.weight" };
+    krait_trainer *free_one = small_trainer(&options);
+    options.freeze = patterns;
+    options.n_freeze = 3;
+    krait_trainer *frozen = small_trainer(&options), *untouched = small_trainer(&options);
+    krait_train_row rows[ROWS];
+    all_rows(rows);
+    for (int s = 0; s < 3; s++) step_of(frozen, rows, ROWS), step_of(free_one, rows, ROWS);
+    for (size_t i = 0; i < N_PARAMETERS; i++) {
+        const char *name = parameter_names[i];
+        bool is_frozen = strstr(name, "A_log") || strstr(name, "embeddings") || strstr(name, "0.mixer.in_proj");
+        float *now = value_of(frozen, name), *before = value_of(untouched, name), *other = value_of(free_one, name);
+        assert_int_equal(memcmp(now, before, count_of(name) * sizeof *now) == 0, is_frozen);
+        assert_int_not_equal(memcmp(other, before, count_of(name) * sizeof *now), 0);
+        free(now);
+        free(before);
+        free(other);
+    }
+    krait_trainer_free(free_one);
+    krait_trainer_free(frozen);
+    krait_trainer_free(untouched);
+    krait_error error;
+    const krait_config config = small();
+    const char *const wrong[] = { "*.mixer.B_log" };
+    krait_trainer *none;
+    options.freeze = wrong;
+    options.n_freeze = 1;
+    assert_int_equal(krait_trainer_create(&none, &config, 0, NULL, &options, &error), KRAIT_ERROR_ARGUMENT);
+    assert_non_null(strstr(error.message, "*.mixer.B_log"));
+    assert_null(none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_those_of_the_reference),
         cmocka_unit_test(ten_steps_are_those_of_the_reference),
+        cmocka_unit_test(loss_goes_down),
+        cmocka_unit_test(recomputing_gives_the_same_bits),
+        cmocka_unit_test(the_number_of_threads_does_not_change_a_bit),
+        cmocka_unit_test(gathered_batches_are_one_batch),
+        cmocka_unit_test(packed_documents_are_separate_ones),
+        cmocka_unit_test(rows_without_targets_teach_nothing),
+        cmocka_unit_test(carried_states_go_on_where_rows_end),
+        cmocka_unit_test(a_carried_state_counts_in_the_gradient),
+        cmocka_unit_test(frozen_parameters_do_not_change),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_text, NULL);
 }

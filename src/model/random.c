@@ -1,4 +1,4 @@
-/* Parameters as a new model has them, for measuring. */
+/* Parameters as a new model has them. */
 #include <math.h>
 
 #include "model/model.h"
@@ -13,6 +13,13 @@ static float random_at(uint64_t seed, uint64_t index)
     return (float)(int32_t)((z ^ z >> 31) >> 32) * 0x1p-31f;
 }
 
+/* The index-th normal number with variance 1 (Box & Muller 1958), of two numbers that no other one uses. */
+static float normal_at(uint64_t seed, uint64_t index)
+{
+    double radius = 0.5 - 0.5 * (double)random_at(seed, 2 * index); /* in (0, 1] */
+    return (float)(sqrt(-2 * log(radius)) * cos(3.14159265358979323846 * (double)random_at(seed, 2 * index + 1)));
+}
+
 uint64_t kr_parameter_seed(uint64_t seed) { return seed << 16; }
 
 void kr_parameter_draw(float *out, const kr_parameter *parameter, const krait_config *config, uint64_t seed, size_t first,
@@ -25,7 +32,9 @@ void kr_parameter_draw(float *out, const kr_parameter *parameter, const krait_co
     case KR_INIT_ONE:
         for (size_t i = 0; i < count; i++) out[i] = 1;
         return;
-    case KR_INIT_EMBEDDING: scale = 0.02f * 1.7320508f; break; /* uniform of the same variance as N(0, 0.02) */
+    case KR_INIT_EMBEDDING:
+        for (size_t i = 0; i < count; i++) out[i] = 0.02f * normal_at(seed, first + i);
+        return;
     case KR_INIT_LINEAR: scale = 1 / sqrtf((float)columns); break;
     case KR_INIT_LINEAR_DEEP: scale = 1 / sqrtf((float)columns * (float)config->n_layer); break;
     case KR_INIT_DT_PROJ: scale = 1 / sqrtf((float)config->dt_rank); break;
