@@ -30,7 +30,8 @@ _krait() {
             --compare-type --json -t --threads --type --isa --chunk -h --help"
         ;;
     quantize)
-        options="--type --keep --shape --force --json -t --threads -h --help"
+        options="--type --keep --calibrate --calibrate-ids --calibrate-tokens --tokenizer --shape --force --json -t --threads
+            -h --help"
         ;;
     train)
         options="--resume --allow-changes --from-step --dry-run --init-config -q --quiet --json --out --seed --shape
@@ -69,7 +70,7 @@ _krait() {
     *) return ;;
     esac
     case $previous in
-    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --prompts | -o | --out | --state-in | --state-out | --resume | --from | --data | --held-out-file | --inspect)
+    -m | --model | --tokenizer | -f | --file | --ids-file | --compare | --calibrate | --calibrate-ids | --prompts | -o | --out | --state-in | --state-out | --resume | --from | --data | --held-out-file | --inspect)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -82,7 +83,7 @@ _krait() {
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
-        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep | \
+        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep | --calibrate-tokens | \
         --field | --prompt-field | --split | --include | --exclude | --end | --held-out | --held-out-share | --documents)
         # A value to type; --decode of tokenize takes none.
         [[ $command == tokenize && $previous == --decode ]] || return

@@ -129,6 +129,10 @@ _krait() {
         _arguments \
             '--type[what the matrices become]:type:(f32 f16 bf16 q8 q4)' \
             '*--keep[another type for the tensors of a name]:pattern=type: ' \
+            '--calibrate[a text to choose numbers for]:file:_files' \
+            '--calibrate-ids[token ids to choose numbers for]:file:_files' \
+            '--calibrate-tokens[how many of them to use]:n: ' \
+            '--tokenizer[tokenizer.json or GGUF file to use]:file:_files' \
             '--shape[random weights of a published shape instead of a model]:shape:(130m 370m 790m 1.4b 2.8b)' \
             '--force[quantise a model that is quantised already]' \
             '--json[one JSON object]' \

@@ -273,8 +273,14 @@ typedef struct krait_save_options {
     krait_weight_type type; /* of the matrices; everything else is float32 */
     const krait_type_choice *choices;
     size_t n_choices; /* the first that fits counts; one that fits no matrix is an error */
-    bool requantize;  /* quantise what is quantised already, which is an error otherwise */
-    int threads;      /* 0: as many as the process may use */
+    /* Token ids of a text like those that the model is to read, or NULL. The model reads them in float32, and q8 and q4 matrices that
+     * multiply are chosen so that their products with what they multiplied there change least (error feedback with second moments of
+     * inputs, GPTQ: Frantar et al. 2022). At least twice as many as the columns of the widest matrix (d_inner); some ten thousand are
+     * enough. Memory: 4 * d_model bytes per token, and one layer. */
+    const int32_t *calibration;
+    size_t n_calibration;
+    bool requantize; /* quantise what is quantised already, which is an error otherwise */
+    int threads;     /* 0: as many as the process may use */
     void (*on_tensor)(void *user, const krait_saved_tensor *tensor); /* after each; NULL: none */
     void *user;
     krait_progress progress; /* elements */
@@ -288,7 +294,7 @@ KRAIT_API krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const
                                              krait_error *error);
 /* Writes a GGUF file (version 3, architecture mamba) that llama.cpp loads, complete or not at all, with the checkpoint's tokenizer
  * where GGUF can describe it. F32, F16 and BF16 tensors saved as the same type keep their bits; q8 is Q8_0, q4 is Q4_0 but for x_proj and
- * dt_proj in Q8_0, both with the bytes of ggml's own quantiser, or of the same numbers where the checkpoint has krait's q8 and q4; rows
+ * dt_proj in Q8_0, both with the bytes of ggml's own quantiser unless they are calibrated, or of the same numbers where the checkpoint has krait's q8 and q4; rows
  * that are no whole blocks of 32 become F16 or stay BF16. Memory does not
  * depend on the size of the model. What a person should know becomes a note (krait_checkpoint_note()). Values that a type cannot hold are
  * KRAIT_ERROR_UNSUPPORTED. */

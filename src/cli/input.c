@@ -54,6 +54,14 @@ krait_status kr_input_read(const char *path, char **data, size_t *size, krait_er
     return error->status;
 }
 
+size_t kr_input_drop_returns(char *text, size_t size)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != '\r' || i + 1 == size || text[i + 1] != '\n') text[to++] = text[i];
+    return to;
+}
+
 static bool is_separator(char c) { return c == ',' || c == ' ' || (c >= '\t' && c <= '\r'); }
 
 krait_status kr_input_ids(const char *name, const char *text, size_t size, int32_t **ids, size_t *n, krait_error *error)

@@ -12,6 +12,8 @@
 /* All bytes of a file, or of stdin when `path` is "-" or NULL; a NUL follows them that `size` does not count. Free with
  * kr_free(). */
 krait_status kr_input_read(const char *path, char **data, size_t *size, krait_error *error);
+/* Makes LF of the line ends CR LF, in place; returns the size that is left. */
+size_t kr_input_drop_returns(char *text, size_t size);
 /* Whether stdin is a file or a pipe rather than somebody at a keyboard. */
 bool kr_input_on_stdin(void);
 

@@ -39,14 +39,6 @@ typedef struct scored_text {
     uint64_t bytes; /* that scored tokens stand for; 0 when there is no text */
 } scored_text;
 
-static size_t drop_returns(char *text, size_t size)
-{
-    size_t to = 0;
-    for (size_t i = 0; i < size; i++)
-        if (text[i] != '\r' || i + 1 == size || text[i + 1] != '\n') text[to++] = text[i];
-    return to;
-}
-
 static uint64_t unscored_bytes(const krait_tokenizer *tokenizer, const kr_perplexity_values *values, const scored_text *text)
 {
     uint64_t bytes = 0;
@@ -91,7 +83,7 @@ static krait_status read_text(const kr_model_source *source, const kr_model_sour
     size_t size;
     krait_status status = kr_input_read(path, &data, &size, error);
     if (status) return status;
-    if (values->crlf) size = drop_returns(data, size);
+    if (values->crlf) size = kr_input_drop_returns(data, size);
     status = encode(source, other, values, data, size, text, error);
     if (!status && text->n < 2)
         status = kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: expected at least 2 tokens, found %zu", name, text->n);

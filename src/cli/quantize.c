@@ -11,7 +11,8 @@
 #include "cli/report.h"
 
 typedef struct quantize_values {
-    const char *model, *out, *type, *shape;
+    const char *model, *out, *type, *shape, *calibrate, *calibrate_ids, *tokenizer;
+    uint64_t calibrate_tokens;
     kr_texts keep;
     uint64_t threads;
     bool force, json;
@@ -26,6 +27,16 @@ static const kr_option options[] = {
     { KR_OPTION_TEXTS, 0, "keep", "PATTERN=TYPE", AT(keep),
       .help =
           "Another type for the tensors of that name (* and ? stand for any text and character); the first that fits counts" },
+    { KR_OPTION_FILE, 0, "calibrate", "FILE", AT(calibrate),
+      .help =
+          "Choose the numbers of q4 and q8 for what the model multiplies while it reads this text, which should be like those "
+          "that it is for" },
+    { KR_OPTION_FILE, 0, "calibrate-ids", "FILE", AT(calibrate_ids),
+      .help = "The same with token ids instead of text: numbers between commas or white space" },
+    { KR_OPTION_COUNT, 0, "calibrate-tokens", "N", AT(calibrate_tokens), 1, 0, "32768",
+      "Calibrate with so many tokens from the beginning of the text at most: memory and time grow with it" },
+    { KR_OPTION_FILE, 0, "tokenizer", "FILE", AT(tokenizer),
+      .help = "tokenizer.json or GGUF file for the text of --calibrate instead of the checkpoint's own" },
     { KR_OPTION_CHOICE, 0, "shape", "130m|370m|790m|1.4b|2.8b", AT(shape),
       .help = "Random weights of a published shape instead of a MODEL, for measuring" },
     { KR_OPTION_FLAG, 0, "force", NULL, AT(force), .help = "Quantise a model that is quantised already" },
@@ -198,12 +209,38 @@ static bool ends_in_gguf(const char *path)
     return length > 5 && strcmp(path + length - 5, ".gguf") == 0;
 }
 
+/* The ids to calibrate with: none when that was not asked for. Free with krait_free() or kr_free() as `text` says. */
+static krait_status read_calibration(const quantize_values *values, kr_model_source *source, int32_t **ids, size_t *n,
+                                     krait_error *error)
+{
+    const char *path = values->calibrate ? values->calibrate : values->calibrate_ids;
+    char *data;
+    size_t size;
+    *ids = NULL;
+    *n = 0;
+    if (!path) return KRAIT_OK;
+    krait_status status = KRAIT_OK;
+    if (values->calibrate) {
+        status = kr_model_source_open_tokenizer(source, &(kr_model_choice){ .tokenizer = values->tokenizer }, error);
+        if (!status) status = kr_model_source_need_tokenizer(source, error);
+    }
+    if (!status) status = kr_input_read(path, &data, &size, error);
+    if (status) return status;
+    if (values->calibrate)
+        status = krait_tokenizer_encode(source->tokenizer, data, kr_input_drop_returns(data, size), NULL, ids, n, error);
+    else
+        status = kr_input_ids(path, data, size, ids, n, error);
+    kr_free(data);
+    if (*n > values->calibrate_tokens) *n = (size_t)values->calibrate_tokens;
+    return status;
+}
+
 static krait_status save(const quantize_values *values, const krait_type_choice *choices, kr_model_source *source, records *list,
                          krait_error *error)
 {
     kr_model_choice choice = { .model = values->model };
     kr_progress progress;
-    kr_progress_begin(&progress, &kr_command_quantize, "weights");
+    kr_progress_begin(&progress, &kr_command_quantize, values->calibrate || values->calibrate_ids ? NULL : "weights");
     krait_save_options how = { .choices = choices,
                                .n_choices = values->keep.n,
                                .requantize = values->force,
@@ -221,8 +258,12 @@ static krait_status save(const quantize_values *values, const krait_type_choice 
         if (!status) status = krait_random_save_gguf(&config, 1, values->out, &how, error);
     } else if (!status) {
         status = kr_model_source_open_checkpoint(source, &choice, error);
+        int32_t *ids = NULL;
+        if (!status) status = read_calibration(values, source, &ids, &how.n_calibration, error);
+        how.calibration = ids;
         if (!status)
             status = (gguf ? krait_checkpoint_save_gguf : krait_checkpoint_save)(source->checkpoint, values->out, &how, error);
+        krait_free(ids);
     }
     kr_progress_end(&progress);
     return status;
@@ -235,6 +276,10 @@ static int run_quantize(const void *values_)
     if (values->shape && !ends_in_gguf(values->out))
         return kr_options_wrong(&kr_command_quantize, "%s: expected a name that ends in .gguf, with --shape", values->out);
     if (!values->type) return kr_options_wrong(&kr_command_quantize, "expected --type f32, f16, bf16, q8 or q4");
+    if (values->calibrate && values->calibrate_ids)
+        return kr_options_wrong(&kr_command_quantize, "--calibrate and --calibrate-ids: expected one of them");
+    if (values->shape && (values->calibrate || values->calibrate_ids))
+        return kr_options_wrong(&kr_command_quantize, "--shape: random weights have nothing to be calibrated for");
     if (values->shape && values->model)
         return kr_options_wrong(&kr_command_quantize, "--shape and %s: expected one of them", values->model);
     kr_arena arena = { 0 };
@@ -277,6 +322,7 @@ const kr_command kr_command_quantize = {
                 "  krait quantize path/to/mamba-130m-hf mamba-130m.gguf --type q8\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep 'token_embd.weight=q8'\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep '*.x_proj.*=f16'\n"
+                "  krait quantize path/to/model out --type q4 --calibrate novel.txt\n"
                 "  krait quantize --shape 1.4b random.gguf --type q8     # to measure speed with\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),

@@ -116,6 +116,9 @@ typedef struct kr_block {
     /* Bytes of scratch that any of its ops needs (ops.h). */
     size_t (*scratch_size)(const kr_device *device, int threads, const krait_config *config, size_t n_tokens);
     void (*forward)(const kr_exec *exec, const krait_config *config, const void *layer, const kr_block_batch *batch, float *work);
+    /* What a matrix of the block multiplied in a forward of n_tokens that has just filled `work`, not all of them sequences of one
+     * token: [n_tokens, columns]. */
+    kr_cview (*input)(const krait_config *config, const kr_parameter *matrix, size_t n_tokens, float *work);
     /* Only the matrix products of forward, on whatever is in `work`: for measuring what the rest costs. */
     void (*products)(const kr_exec *exec, const krait_config *config, const void *layer, size_t n_tokens, kr_view x, float *work);
 

@@ -204,6 +204,17 @@ static void forward(const kr_exec *exec, const krait_config *config, const void 
     linear(exec, n, from_column(work.delta, 0), layer->out_proj, layer->out_proj_bias, true, batch->x);
 }
 
+static kr_cview input(const krait_config *config, const kr_parameter *matrix, size_t n, float *memory)
+{
+    mamba_work work;
+    carve(&work, memory, config, n);
+    const kr_view *view = matrix->field == FIELD(in_proj)   ? &work.u
+                          : matrix->field == FIELD(x_proj)  ? &work.x
+                          : matrix->field == FIELD(dt_proj) ? &work.dbc
+                                                            : &work.delta;
+    return from_column(*view, 0);
+}
+
 static void products(const kr_exec *exec, const krait_config *config, const void *opaque, size_t n, kr_view x, float *memory)
 {
     const mamba_layer *layer = opaque;
@@ -510,6 +521,7 @@ const kr_block kr_mamba_block = {
     .work_size = work_size,
     .scratch_size = scratch_size,
     .forward = forward,
+    .input = input,
     .products = products,
     .saved_size = saved_size,
     .train_work_size = train_work_size,

@@ -85,6 +85,8 @@ static inline float kr_logarithm_of(float a) { return (float)log(-(double)a); }
 krait_status kr_weights_check(krait_checkpoint *checkpoint, const krait_config *config, krait_error *error);
 /* Points the model's fields at mapped float32 data, or at converted copies in model->owned. */
 krait_status kr_weights_load(krait_model *model, const krait_load_options *options, krait_error *error);
+/* One layer's parameters in float32, in the place of those that were loaded by it before: model->owned is theirs. */
+krait_status kr_weights_load_layer(krait_model *model, size_t layer, int threads, krait_error *error);
 krait_status kr_weights_random(krait_model *model, uint64_t seed, const krait_load_options *options, krait_error *error);
 
 /* ---- forward (src/model/language_model.c) ------------------------------------------------------------------------ */

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/threads.h"
 #include "formats/safetensors.h"
+#include "model/calibrate.h"
 #include "model/model.h"
 #include "model/save_files.h"
 #include "tensor/packed.h"
@@ -15,6 +16,7 @@ typedef struct item {
     const kr_tensor *tensor; /* as stored */
     krait_weight_type type;
     const char *reason;
+    size_t layer;
 } item;
 
 typedef struct saving {
@@ -27,7 +29,8 @@ typedef struct saving {
     item *items;        /* [capacity], one more than there are */
     kr_tensor *tensors; /* [n] as they will be */
     size_t n, capacity;
-    int pass; /* of listing them */
+    int pass;                    /* of listing them */
+    kr_calibration *calibration; /* NULL: none */
     int threads;
     float *values; /* of the tensor in work */
     unsigned char *packed;
@@ -63,7 +66,9 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     const kr_parameter *parameter = place->parameter;
     item *it = &s->items[s->n];
     kr_tensor *tensor = &s->tensors[s->n];
-    *it = (item){ .parameter = parameter, .tensor = kr_weights_stored(s->checkpoint, place), .type = KRAIT_WEIGHT_F32 };
+    *it = (item){
+        .parameter = parameter, .layer = place->layer, .tensor = kr_weights_stored(s->checkpoint, place), .type = KRAIT_WEIGHT_F32
+    };
     *tensor = (kr_tensor){ 0 };
     for (const kr_dim *dim = parameter->shape; *dim != KR_DIM_END; dim++)
         tensor->shape[tensor->n_dims++] = kr_dim_size(*dim, &s->config);
@@ -100,6 +105,7 @@ typedef struct conversion {
     krait_weight_type type;
     size_t rows, columns;
     const kr_tensor *blocks; /* that hold exactly what `type` does, instead of values; or NULL */
+    bool calibrated;
 } conversion;
 
 /* Packs groups of rows, and sums up what that changed. */
@@ -119,7 +125,11 @@ static void convert_share(void *context, int thread, int n_threads)
         const float *values = s->values + row * c->columns;
         float back[KR_BLOCK_COLUMNS];
         double *error = &s->errors[row / KR_GROUP_ROWS], *square = &s->squares[row / KR_GROUP_ROWS];
-        kr_pack(c->type, s->packed, c->columns, row, n, values);
+        if (c->calibrated) {
+            kr_numbers numbers = kr_calibration_choose(s->calibration, thread, c->type, row, n, values);
+            kr_pack_numbers(c->type, s->packed, c->columns, row, n, &numbers);
+        } else
+            kr_pack(c->type, s->packed, c->columns, row, n, values);
         *error = *square = 0;
         for (size_t r = 0; r < n; r++)
             for (size_t at = 0; at < c->columns; at += KR_BLOCK_COLUMNS) {
@@ -150,6 +160,7 @@ static krait_status tell(saving *s, const item *it, const kr_tensor *tensor, siz
                                                      .error = square > 0 ? sqrt(error_sum / square) : 0,
                                                      .reason = it->reason });
     s->done += count;
+    if (s->calibration) return kr_calibration_report(s->calibration, error);
     if (o->progress.report && !o->progress.report(o->progress.user, "writing", s->done, s->total))
         return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: writing was interrupted", s->path);
     return KRAIT_OK;
@@ -158,7 +169,7 @@ static krait_status tell(saving *s, const item *it, const kr_tensor *tensor, siz
 /* GGUF files have A; those of ours also A_log, where A does not determine it. */
 static void to_logarithms(saving *s, const kr_tensor *tensor, size_t count)
 {
-    char key[sizeof KR_GGUF_A_LOG_PREFIX + sizeof ((kr_parameter_place *)0)->name];
+    char key[sizeof KR_GGUF_A_LOG_PREFIX + sizeof((kr_parameter_place *)0)->name];
     snprintf(key, sizeof key, KR_GGUF_A_LOG_PREFIX "%s", tensor->name);
     const kr_gguf_value *kept = kr_gguf_find(s->checkpoint->gguf, key);
     if (kept && (!kept->is_array || kept->type != KR_GGUF_F32 || kept->count != count)) kept = NULL;
@@ -183,7 +194,7 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
         return tell(s, it, tensor, count, 0, 0, error);
     }
     if (kr_packs_exactly(it->tensor->dtype, it->type)) {
-        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, it->tensor });
+        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, it->tensor, false });
         *data = s->packed;
         return tell(s, it, tensor, count, 0, 0, error);
     }
@@ -198,7 +209,13 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
     if (it->type == KRAIT_WEIGHT_F32) {
         *data = s->values;
     } else {
-        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, NULL });
+        conversion c = { s, it->type, rows, count / rows, NULL, false };
+        if (s->calibration && kr_is_grouped(it->type)) {
+            krait_status status = kr_calibration_begin(
+                s->calibration, &(kr_parameter_place){ .parameter = it->parameter, .layer = it->layer }, &c.calibrated, error);
+            if (status) return status;
+        }
+        kr_parallel(s->threads, convert_share, &c);
         for (size_t g = 0; g * KR_GROUP_ROWS < rows; g++) error_sum += s->errors[g], square += s->squares[g];
         if (finite && !isfinite(error_sum))
             return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected values that %s can hold, found larger ones",
@@ -253,7 +270,10 @@ static krait_status allocate(saving *s, krait_error *error)
     s->squares = kr_alloc(groups, sizeof *s->squares);
     if (!s->values || !s->packed || !s->errors || !s->squares)
         return kr_fail_memory(error, "a tensor", s->largest * sizeof *s->values + most);
-    return KRAIT_OK;
+    if (!s->options->n_calibration) return KRAIT_OK;
+    size_t grouped = 0;
+    for (size_t i = 0; i < s->n; i++) grouped += kr_is_grouped(s->items[i].type);
+    return kr_calibration_create(&s->calibration, s->checkpoint, &s->config, s->options, s->threads, grouped, error);
 }
 
 static krait_status save(saving *s, krait_error *error)
@@ -285,6 +305,7 @@ krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const char *fol
     krait_status status = kr_type_check_options(s.options, error);
     if (!status) status = krait_checkpoint_config(checkpoint, &s.config, error);
     if (!status) status = save(&s, error);
+    kr_calibration_free(s.calibration);
     kr_arena_free(&s.arena);
     kr_free(s.choice_used);
     kr_free(s.items);

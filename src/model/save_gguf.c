@@ -7,6 +7,7 @@
 #include "base/threads.h"
 #include "formats/gguf_tokenizer.h"
 #include "formats/gguf_tokenizer_write.h"
+#include "model/calibrate.h"
 #include "model/model.h"
 #include "tensor/blocks.h"
 #include "tensor/packed.h"
@@ -21,6 +22,8 @@ typedef struct saving {
     const char *path;
     const krait_save_options *options;
     bool *choice_used;
+    kr_calibration *calibration; /* NULL: none */
+    size_t n_calibrated;         /* matrices that it is for */
     int threads;
     kr_gguf_writer writer;
     uint64_t done, total;     /* elements */
@@ -39,9 +42,11 @@ typedef struct plan {
     char reason_text[64];
     size_t rows, columns;
     size_t piece_rows;
-    bool exp;   /* A_log becomes -exp(A_log) */
-    bool bytes; /* stored as it is to be: copied bit for bit */
-    bool exact; /* stored in another order: rearranged */
+    bool exp;    /* A_log becomes -exp(A_log) */
+    bool bytes;  /* stored as it is to be: copied bit for bit */
+    bool exact;  /* stored in another order: rearranged */
+    bool blocks; /* numbers are to be chosen */
+    bool calibrated;
 } plan;
 
 static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *place, krait_error *error)
@@ -74,6 +79,7 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
     }
     p->bytes = p->tensor && p->from == p->to && !p->exp && kr_tensor_is_contiguous(p->tensor);
     p->exact = p->tensor && kr_tensor_is_packed(p->tensor) && kr_packs_exactly(p->to, kr_tensor_packed_type(p->tensor));
+    p->blocks = kr_dtype_block(p->to) > 1 && !p->bytes && !p->exact;
     if (kr_dtype_block(p->from) > 1 && kr_dtype_block(p->to) > 1 && !p->bytes && !p->exact && !s->options->requantize)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                        "%s: %s is %s already: quantising it once more, to %s, would add to what was lost; say so (requantize, "
@@ -116,6 +122,7 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     size_t rows = p.piece_rows * CHUNK_PIECES < p.rows ? p.piece_rows * CHUNK_PIECES : p.rows;
     if (rows * p.columns > s->chunk) s->chunk = rows * p.columns;
     s->total += p.rows * p.columns;
+    s->n_calibrated += p.blocks;
     return status;
 }
 
@@ -136,18 +143,8 @@ static void read_rows(float *out, const saving *s, const plan *p, size_t first, 
     size_t count = rows * p->columns;
     if (!p->tensor)
         kr_parameter_draw(out, p->place->parameter, &s->config, s->seed, first * p->columns, count);
-    else if (kr_tensor_is_contiguous(p->tensor)) {
-        size_t at = first * p->columns / kr_dtype_block(p->from) * kr_dtype_size(p->from);
-        kr_to_float32(out, p->from, (const char *)p->tensor->data + at, count);
-    } else if (kr_tensor_is_packed(p->tensor)) {
-        for (size_t row = 0; row < rows; row++)
-            kr_unpack_row(out + row * p->columns, kr_tensor_packed_type(p->tensor), p->tensor->data, p->columns, first + row);
-    } else {
-        kr_tensor part = *p->tensor;
-        part.data = (const char *)part.data + first * part.stride[0] * kr_dtype_size(p->from);
-        part.shape[0] = rows;
-        kr_tensor_to_float32(out, &part);
-    }
+    else
+        kr_tensor_rows_to_float32(out, p->tensor, first, rows);
     for (size_t i = 0; i < count && p->exp; i++) out[i] = kr_minus_exp(out[i]);
 }
 
@@ -164,6 +161,18 @@ static void encode(unsigned char *out, krait_dtype dtype, const float *values, s
         }
 }
 
+static void encode_calibrated(unsigned char *out, const saving *s, const plan *p, int thread, const float *values, size_t first,
+                              size_t rows)
+{
+    const size_t blocks = p->columns / kr_dtype_block(p->to);
+    const krait_weight_type type = p->to == KRAIT_DTYPE_Q4_0 ? KRAIT_WEIGHT_Q4 : KRAIT_WEIGHT_Q8;
+    for (size_t row = 0, n; row < rows; row += n) {
+        n = rows - row < KR_CHOICE_ROWS ? rows - row : KR_CHOICE_ROWS;
+        kr_numbers numbers = kr_calibration_choose(s->calibration, thread, type, first + row, n, values + row * p->columns);
+        kr_blocks_from_numbers(out + row * blocks * kr_dtype_size(p->to), p->to, &numbers, n * blocks);
+    }
+}
+
 static bool all_finite(const float *values, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -171,7 +180,7 @@ static bool all_finite(const float *values, size_t count)
     return true;
 }
 
-static void convert_piece(chunk *c, size_t piece)
+static void convert_piece(chunk *c, size_t piece, int thread)
 {
     const plan *p = c->plan;
     const saving *s = c->saving;
@@ -187,7 +196,10 @@ static void convert_piece(chunk *c, size_t piece)
     bool finite = all_finite(values, count);
     c->pieces[piece].unfit = !finite && block > 1;
     if (c->pieces[piece].unfit) return;
-    encode(encoded, p->to, values, count);
+    if (p->calibrated)
+        encode_calibrated(encoded, s, p, thread, values, c->first + first, rows);
+    else
+        encode(encoded, p->to, values, count);
     kr_to_float32(returned, p->to, encoded, count);
     c->pieces[piece].unfit = finite && !all_finite(returned, count);
     for (size_t i = 0; i < count; i++) {
@@ -202,13 +214,14 @@ static void convert_share(void *context, int thread, int n_threads)
     chunk *c = context;
     size_t begin, end, pieces = (c->rows + c->plan->piece_rows - 1) / c->plan->piece_rows;
     kr_share(pieces, 1, thread, n_threads, &begin, &end);
-    for (size_t i = begin; i < end; i++) convert_piece(c, i);
+    for (size_t i = begin; i < end; i++) convert_piece(c, i, thread);
 }
 
 static krait_status report(saving *s, size_t count, krait_error *error)
 {
     const krait_progress *progress = &s->options->progress;
     s->done += count;
+    if (s->calibration) return kr_calibration_report(s->calibration, error);
     if (progress->report && !progress->report(progress->user, "writing", s->done, s->total))
         return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: writing was interrupted", s->path);
     return KRAIT_OK;
@@ -254,6 +267,8 @@ static krait_status write_place(void *context, const kr_parameter_place *place, 
     plan p;
     double sum = 0, square = 0;
     krait_status status = make_plan(&p, s, place, error);
+    if (status) return status;
+    if (s->calibration && p.blocks) status = kr_calibration_begin(s->calibration, place, &p.calibrated, error);
     if (status) return status;
     if (p.bytes)
         status = copy_bytes(s, &p, error);
@@ -424,12 +439,15 @@ static krait_status save(saving *s, krait_error *error)
         if (!s->values || !s->returned || !s->encoded)
             status = kr_fail_memory(error, "a piece of a tensor", s->chunk * sizeof(float));
     }
+    if (!status && s->options->n_calibration)
+        status = kr_calibration_create(&s->calibration, s->checkpoint, c, s->options, s->threads, s->n_calibrated, error);
     if (!status) status = kr_gguf_begin(&s->writer, s->path, error);
     s->seed = seed;
     if (!status) status = kr_each_parameter(c, NULL, write_place, s, error);
     if (!status) status = write_zeros(s, error);
     if (!status) status = kr_gguf_commit(&s->writer, error);
     kr_gguf_abandon(&s->writer);
+    kr_calibration_free(s->calibration);
     kr_free(s->choice_used);
     kr_free(s->values);
     kr_free(s->returned);
@@ -458,5 +476,7 @@ krait_status krait_random_save_gguf(const krait_config *config, uint64_t seed, c
     saving s = { .seed = kr_parameter_seed(seed), .config = *config, .path = path, .options = options ? options : &usual };
     krait_status status = kr_type_check_options(s.options, error);
     if (!status) status = kr_config_check(config, error);
+    if (!status && s.options->n_calibration)
+        status = kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_random_save_gguf: random weights have nothing to be calibrated for");
     return status ? status : save(&s, error);
 }

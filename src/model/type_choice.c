@@ -33,6 +33,9 @@ krait_status kr_type_check_options(const krait_save_options *options, krait_erro
     if ((unsigned)options->type > KRAIT_WEIGHT_Q4)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
                        (int)options->type);
+    if (options->n_calibration && !options->calibration)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: calibration: expected %zu ids, found none",
+                       options->n_calibration);
     for (size_t i = 0; i < options->n_choices; i++)
         if (!options->choices[i].pattern || (unsigned)options->choices[i].type > KRAIT_WEIGHT_Q4)
             return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: choice %zu: expected a pattern and a type", i);

@@ -86,6 +86,8 @@ typedef struct loading {
     const krait_load_options *options;
     uint64_t done, total; /* elements */
     int threads;
+    bool one_layer; /* others are passed over */
+    size_t layer;
 } loading;
 
 /* What a parameter is held in. Types in blocks that are not ours become q8, which loses little of them (docs/GGUF.md). */
@@ -130,6 +132,7 @@ static krait_status add_sizes(void *context, const kr_parameter_place *place, kr
 {
     (void)error;
     loading *l = context;
+    if (l->one_layer && place->layer != l->layer) return KRAIT_OK;
     const kr_parameter *parameter = place->parameter;
     const kr_tensor *tensor = l->model->checkpoint ? kr_weights_stored(l->model->checkpoint, place) : NULL;
     const krait_weight_type type = type_of(l, parameter, tensor);
@@ -261,6 +264,7 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
 {
     loading *l = context;
     krait_model *model = l->model;
+    if (l->one_layer && place->layer != l->layer) return KRAIT_OK;
     const kr_tensor *tensor = kr_weights_stored(model->checkpoint, place);
     const krait_weight_type type = type_of(l, place->parameter, tensor);
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
@@ -307,6 +311,15 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
 krait_status kr_weights_load(krait_model *model, const krait_load_options *options, krait_error *error)
 {
     loading l = { .model = model, .options = options };
+    return fill(&l, load_place, error);
+}
+
+krait_status kr_weights_load_layer(krait_model *model, size_t layer, int threads, krait_error *error)
+{
+    const krait_load_options options = { .type = KRAIT_WEIGHT_F32, .threads = threads };
+    loading l = { .model = model, .options = &options, .one_layer = true, .layer = layer };
+    kr_free(model->owned);
+    model->owned = NULL;
     return fill(&l, load_place, error);
 }
 

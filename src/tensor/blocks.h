@@ -15,6 +15,7 @@
 #ifndef KR_TENSOR_BLOCKS_H
 #define KR_TENSOR_BLOCKS_H
 
+#include "tensor/numbers.h"
 #include "tensor/tensor.h"
 
 /* The elements of n_blocks consecutive blocks, possibly unaligned. */
@@ -25,5 +26,7 @@ bool kr_blocks_can_encode(krait_dtype dtype);
 /* Finite values into n_blocks consecutive blocks, the bytes being those of ggml's reference. A scale beyond half precision becomes
  * infinite. */
 void kr_blocks_from_float32(void *out, krait_dtype dtype, const float *values, size_t n_blocks);
+/* The same from numbers that were chosen elsewhere: runs of KR_RUN with a scale each, block after block. */
+void kr_blocks_from_numbers(void *out, krait_dtype dtype, const kr_numbers *from, size_t n_blocks);
 
 #endif

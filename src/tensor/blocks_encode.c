@@ -57,3 +57,18 @@ void kr_blocks_from_float32(void *out, krait_dtype dtype, const float *values, s
             encode_q4_0(bytes + i * size, values + i * SMALL);
     }
 }
+
+void kr_blocks_from_numbers(void *out, krait_dtype dtype, const kr_numbers *from, size_t n_blocks)
+{
+    unsigned char *block = out;
+    assert(kr_blocks_can_encode(dtype) && (int)KR_RUN == (int)SMALL);
+    for (size_t i = 0; i < n_blocks; i++, block += kr_dtype_size(dtype)) {
+        const int8_t *numbers = from->numbers + i * SMALL;
+        memcpy(block, &from->scales[i], sizeof from->scales[i]);
+        if (dtype == KRAIT_DTYPE_Q8_0)
+            memcpy(block + 2, numbers, SMALL);
+        else
+            for (int j = 0; j < SMALL / 2; j++)
+                block[2 + j] = (unsigned char)((numbers[j] + 8) | (numbers[j + SMALL / 2] + 8) << 4);
+    }
+}

@@ -36,11 +36,31 @@ static float largest(const float *w, size_t n)
     return most;
 }
 
-/* The nearest integer in [-limit .. limit]; 0 for NaN. */
-static int rounded(float x, int least, int most)
+/* ---- blocks ------------------------------------------------------------------------------------------------------ */
+
+static size_t block_bytes(krait_weight_type type) { return type == KRAIT_WEIGHT_Q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES; }
+
+static void clear(unsigned char *block, krait_weight_type type)
 {
-    if (!(x > (float)least)) return x <= (float)least ? least : 0;
-    return x < (float)most ? (int)rintf(x) : most;
+    memset(block, 0, KR_SCALES_BYTES);
+    memset(block + KR_SCALES_BYTES, type == KRAIT_WEIGHT_Q8 ? KR_Q8_OFFSET : KR_Q4_OFFSET | KR_Q4_OFFSET << 4,
+           block_bytes(type) - KR_SCALES_BYTES);
+}
+
+static void put_scale(unsigned char *block, size_t half, size_t row, uint16_t scale)
+{
+    memcpy(block + (half * KR_GROUP_ROWS + row) * sizeof scale, &scale, sizeof scale);
+}
+
+static void put_number(unsigned char *block, krait_weight_type type, size_t column, size_t row, int number)
+{
+    if (type == KRAIT_WEIGHT_Q8) {
+        block[KR_SCALES_BYTES + place(column, row)] = (unsigned char)(number + KR_Q8_OFFSET);
+        return;
+    }
+    unsigned char *byte = block + KR_SCALES_BYTES + place(column % HALF, row);
+    unsigned half = (unsigned)(number + KR_Q4_OFFSET);
+    *byte = (unsigned char)(column < HALF ? (*byte & 240u) | half : (*byte & 15u) | half << 4);
 }
 
 /* ---- q8 ---------------------------------------------------------------------------------------------------------- */
@@ -56,67 +76,20 @@ static uint16_t q8_scale(const float *w, size_t n)
     return scale < LARGEST_FINITE ? scale : LARGEST_FINITE;
 }
 
-static void pack_q8(unsigned char *block, const float *w, size_t stride, size_t rows, size_t columns)
+/* ---- all types --------------------------------------------------------------------------------------------------- */
+
+static void pack_block(unsigned char *block, krait_weight_type type, const float *w, size_t stride, size_t rows, size_t columns)
 {
-    memset(block, 0, KR_SCALES_BYTES);
-    memset(block + KR_SCALES_BYTES, KR_Q8_OFFSET, KR_Q8_BLOCK_BYTES - KR_SCALES_BYTES);
+    clear(block, type);
     for (size_t r = 0; r < rows; r++, w += stride)
         for (size_t first = 0; first < columns; first += HALF) {
             size_t n = columns - first < HALF ? columns - first : HALF;
-            uint16_t scale = q8_scale(w + first, n);
-            memcpy(block + (first / HALF * KR_GROUP_ROWS + r) * sizeof scale, &scale, sizeof scale);
-            float value = kr_f16_to_float(scale), inverse = value > 0 ? 1 / value : 0;
-            for (size_t c = first; c < first + n; c++)
-                block[KR_SCALES_BYTES + place(c, r)] = (unsigned char)(rounded(w[c] * inverse, -127, 127) + KR_Q8_OFFSET);
-        }
-}
-
-/* ---- q4 ---------------------------------------------------------------------------------------------------------- */
-
-static float error_of(const float *w, size_t n, float scale)
-{
-    float inverse = 1 / scale, sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        float e = w[i] - scale * (float)rounded(w[i] * inverse, -8, 7);
-        sum += e * e;
-    }
-    return sum;
-}
-
-/* The scale of a row's half block: -8 is taken by the largest value, as there is no +8; then scales around it are tried. */
-static uint16_t choose_scale(const float *w, size_t n)
-{
-    float most = largest(w, n), best = 0, least = INFINITY;
-    if (!(most > 0) || !isfinite(most)) return 0;
-    for (int sign = -1; sign <= 1; sign += 2)
-        for (int i = -6; i <= 8; i++) {
-            float scale = kr_f16_to_float(kr_float_to_f16((float)sign * most / (8.0f + 0.15f * (float)i)));
-            if (scale == 0 || !isfinite(scale)) continue;
-            float e = error_of(w, n, scale);
-            if (e < least) least = e, best = scale;
-        }
-    return kr_float_to_f16(best);
-}
-
-static void pack_q4(unsigned char *block, const float *w, size_t stride, size_t rows, size_t columns)
-{
-    memset(block, 0, KR_SCALES_BYTES);
-    memset(block + KR_SCALES_BYTES, KR_Q4_OFFSET | KR_Q4_OFFSET << 4, KR_Q4_BLOCK_BYTES - KR_SCALES_BYTES);
-    for (size_t r = 0; r < rows; r++, w += stride)
-        for (size_t half = 0; half < 2; half++) {
-            size_t first = half * HALF, n = columns < first ? 0 : columns - first < HALF ? columns - first : HALF;
-            uint16_t scale = choose_scale(w + first, n);
-            memcpy(block + (half * KR_GROUP_ROWS + r) * sizeof scale, &scale, sizeof scale);
+            uint16_t scale = type == KRAIT_WEIGHT_Q8 ? q8_scale(w + first, n) : kr_choose_scale(type, w + first, NULL, n);
+            put_scale(block, first / HALF, r, scale);
             float value = kr_f16_to_float(scale), inverse = value != 0 ? 1 / value : 0;
-            for (size_t c = 0; c < n; c++) {
-                unsigned char *byte = block + KR_SCALES_BYTES + place(c, r);
-                unsigned number = (unsigned)(rounded(w[first + c] * inverse, -8, 7) + KR_Q4_OFFSET);
-                *byte = (unsigned char)(half ? (*byte & 15u) | number << 4 : (*byte & 240u) | number);
-            }
+            for (size_t c = first; c < first + n; c++) put_number(block, type, c, r, kr_nearest_number(type, w[c], inverse));
         }
 }
-
-/* ---- all types --------------------------------------------------------------------------------------------------- */
 
 void kr_pack(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const float *w)
 {
@@ -137,14 +110,26 @@ void kr_pack(krait_weight_type type, void *matrix, size_t columns, size_t first,
             size_t rows = n - row < KR_GROUP_ROWS ? n - row : KR_GROUP_ROWS;
             size_t width = columns - column < KR_BLOCK_COLUMNS ? columns - column : KR_BLOCK_COLUMNS;
             const float *from = w + row * columns + column;
-            if (type == KRAIT_WEIGHT_Q8) {
-                pack_q8(out, from, columns, rows, width);
-                out += KR_Q8_BLOCK_BYTES;
-            } else {
-                pack_q4(out, from, columns, rows, width);
-                out += KR_Q4_BLOCK_BYTES;
+            pack_block(out, type, from, columns, rows, width);
+            out += block_bytes(type);
+        }
+}
+
+void kr_pack_numbers(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const kr_numbers *from)
+{
+    const size_t runs = kr_runs_of(columns);
+    const int8_t *numbers = from->numbers;
+    for (size_t row = 0; row < n; row++) {
+        const size_t r = row % KR_GROUP_ROWS;
+        unsigned char *out = (unsigned char *)matrix + kr_packed_offset(type, first + row - r, columns);
+        for (size_t column = 0; column < columns; column += KR_BLOCK_COLUMNS, out += block_bytes(type)) {
+            if (r == 0) clear(out, type);
+            for (size_t c = 0; c < KR_BLOCK_COLUMNS && column + c < columns; c++) {
+                if (c % HALF == 0) put_scale(out, c / HALF, r, from->scales[row * runs + (column + c) / KR_RUN]);
+                put_number(out, type, c, r, *numbers++);
             }
         }
+    }
 }
 
 static float scale_at(const unsigned char *block, size_t half, size_t row)

@@ -21,6 +21,7 @@
 #include <stddef.h>
 
 #include "krait/krait.h"
+#include "tensor/numbers.h"
 
 enum {
     KR_GROUP_ROWS = 16,
@@ -44,6 +45,8 @@ size_t kr_packed_offset(krait_weight_type type, size_t row, size_t columns);
 /* Packs rows first .. first+n-1 of a matrix, w being row `first`; for grouped types first is a multiple of KR_GROUP_ROWS and n
  * as well, unless the matrix ends. */
 void kr_pack(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const float *w);
+/* The same from numbers that were chosen elsewhere. */
+void kr_pack_numbers(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const kr_numbers *from);
 /* Columns first .. first+n-1 of a row as float32, first a multiple of KR_BLOCK_COLUMNS; and all of it. */
 void kr_unpack(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row, size_t first, size_t n);
 void kr_unpack_row(float *out, krait_weight_type type, const void *matrix, size_t columns, size_t row);

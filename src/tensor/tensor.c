@@ -235,3 +235,17 @@ void kr_tensor_to_float32(float *out, const kr_tensor *tensor)
         }
     }
 }
+
+void kr_tensor_rows_to_float32(float *out, const kr_tensor *tensor, size_t first, size_t rows)
+{
+    if (kr_tensor_is_packed(tensor)) {
+        const size_t columns = tensor->shape[1];
+        for (size_t row = 0; row < rows; row++)
+            kr_unpack_row(out + row * columns, kr_tensor_packed_type(tensor), tensor->data, columns, first + row);
+        return;
+    }
+    kr_tensor part = *tensor;
+    part.shape[0] = rows;
+    part.data = (const char *)part.data + first * part.stride[0] / kr_dtype_block(part.dtype) * kr_dtype_size(part.dtype);
+    kr_tensor_to_float32(out, &part);
+}

@@ -52,6 +52,9 @@ void kr_to_float32(float *out, krait_dtype dtype, const void *data, size_t count
 /* All elements of a tensor in row-major order, whatever its strides. */
 void kr_tensor_to_float32(float *out, const kr_tensor *tensor);
 
+/* Rows first .. first+rows-1 of it. */
+void kr_tensor_rows_to_float32(float *out, const kr_tensor *tensor, size_t first, size_t rows);
+
 float kr_f16_to_float(uint16_t bits);
 float kr_bf16_to_float(uint16_t bits);
 uint16_t kr_float_to_f16(float value);  /* round to nearest even; overflow gives infinity */
