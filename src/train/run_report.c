@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -91,6 +92,17 @@ static void put_measured(kr_json_writer *line, const char *key, double value)
     put_number(line, key, round(value * scale) / scale);
 }
 
+/* A float as people write it: 1e-05, not the 9.999999747378752e-06 that it is as a double. */
+static void put_float(kr_json_writer *line, const char *key, float value)
+{
+    char digits[32];
+    for (int precision = 6; precision <= 9; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, (double)value);
+        if (strtof(digits, NULL) == value) break;
+    }
+    put_number(line, key, strtod(digits, NULL));
+}
+
 static void put_time(kr_json_writer *line)
 {
     char text[32];
@@ -111,7 +123,7 @@ krait_status kr_run_put_step(krait_training *t, krait_error *error)
     put_count(&line, "tokens", p->tokens);
     put_number(&line, "epoch", epoch(t));
     put_number(&line, "loss", p->log_targets ? p->log_nats / (double)p->log_targets : NAN);
-    put_number(&line, "lr", t->last.learning_rate);
+    put_float(&line, "lr", (float)t->last.learning_rate);
     put_number(&line, "grad_norm", p->log_norm / (double)p->log_steps);
     put_measured(&line, "tokens_per_second", rate);
     put_measured(&line, "gemm_share", share(t, rate));
