@@ -16,7 +16,8 @@ static float random_at(uint64_t seed, uint64_t index)
 /* The index-th normal number with variance 1 (Box & Muller 1958), of two numbers that no other one uses. */
 static float normal_at(uint64_t seed, uint64_t index)
 {
-    double radius = 0.5 - 0.5 * (double)random_at(seed, 2 * index); /* in (0, 1] */
+    double radius = 0.5 - 0.5 * (double)random_at(seed, 2 * index); /* in (0, 1], but that 1 is what the last numbers round to */
+    if (radius == 0) radius = 0x1p-26;
     return (float)(sqrt(-2 * log(radius)) * cos(3.14159265358979323846 * (double)random_at(seed, 2 * index + 1)));
 }
 
