@@ -413,6 +413,49 @@ static void frozen_parameters_do_not_change(void **state)
     assert_null(none);
 }
 
+/* Step sizes of a new model lie where they are asked to, and as the paper's by default. */
+static void step_sizes_are_drawn_between_bounds(void **state)
+{
+    (void)state;
+    static const float bounds[][2] = { { 0, 0 }, { 1e-12f, 1e-9f }, { 0.5f, 8 } };
+    const krait_config config = { .vocab_size = 16,
+                                  .d_model = 64,
+                                  .n_layer = 1,
+                                  .d_inner = 128,
+                                  .d_state = 4,
+                                  .d_conv = 4,
+                                  .dt_rank = 4,
+                                  .tied_head = true,
+                                  .norm_eps = 1e-5f,
+                                  .bos_id = -1,
+                                  .eos_id = -1 };
+    for (size_t k = 0; k < sizeof bounds / sizeof *bounds; k++) {
+        krait_trainer_options options = constant();
+        krait_trainer *trainer;
+        krait_error error;
+        float bias[128];
+        double least = INFINITY, most = 0, low = k ? (double)bounds[k][0] : 1e-3, high = k ? (double)bounds[k][1] : 1e-1;
+        options.dt_min = bounds[k][0];
+        options.dt_max = bounds[k][1];
+        assert_ok(krait_trainer_create(&trainer, &config, 1, NULL, &options, &error));
+        assert_ok(krait_trainer_parameter(trainer, "backbone.layers.0.mixer.dt_proj.bias", bias, 128, &error));
+        for (size_t i = 0; i < 128; i++) {
+            double dt = log1p(exp((double)bias[i]));
+            least = fmin(least, dt);
+            most = fmax(most, dt);
+        }
+        assert_true(least > low * 0.999 && most < high * 1.001);
+        assert_true(log(most / least) > 0.9 * log(high / low));
+        krait_trainer_free(trainer);
+    }
+    krait_trainer_options options = constant();
+    krait_trainer *trainer;
+    krait_error error;
+    options.dt_max = 0.1f;
+    assert_int_equal(krait_trainer_create(&trainer, &config, 1, NULL, &options, &error), KRAIT_ERROR_ARGUMENT);
+    assert_non_null(strstr(error.message, "dt_min, dt_max: expected 0 < dt_min <= dt_max"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +470,7 @@ int main(void)
         cmocka_unit_test(carried_states_go_on_where_rows_end),
         cmocka_unit_test(a_carried_state_counts_in_the_gradient),
         cmocka_unit_test(frozen_parameters_do_not_change),
+        cmocka_unit_test(step_sizes_are_drawn_between_bounds),
     };
     return cmocka_run_group_tests(tests, make_text, NULL);
 }

@@ -40,6 +40,9 @@ typedef struct krait_trainer_options {
     float beta1, beta2, epsilon;            /* of AdamW */
     float weight_decay;                     /* of matrices and convolutions; A_log, D, biases and norms never decay */
     float clip_norm;                        /* the gradient is scaled down to this norm where it is larger; 0: never */
+    float dt_min,
+        dt_max; /* a new model's step sizes delta = softplus(dt_bias) are drawn between them, log-uniformly; both 0: 0.001
+                                  and 0.1, as the paper's. The smaller they are, the longer a state remembers before anything is learned */
     krait_schedule schedule;
     uint64_t warmup_steps, total_steps; /* total_steps: cosine and WSD need it */
     uint64_t decay_steps;               /* WSD */

@@ -175,7 +175,7 @@ static void put_letters(const canvas *c, panel *box, size_t index, kr_chart_poin
     size_t order = 0;
     for (size_t i = 0; i < c->chart->n_series; i++) {
         const kr_chart_series *s = &c->chart->series[i];
-        if (s->panel != index || s->key == KR_CHART_NO_KEY || s->style == KR_CHART_DOTTED) continue;
+        if (s->panel != index || s->key == KR_CHART_NO_KEY || s->style == KR_CHART_DOTTED || s->colour == KR_CHART_GREY) continue;
         size_t n = kr_chart_thin(s, s->y, &c->x, &box->y, c->columns, points);
         for (size_t k = 0; k < 3; k++) {
             double want = (0.18 + 0.3 * (double)k + 0.05 * (double)(order % 6)), nearest = INFINITY;

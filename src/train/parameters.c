@@ -174,6 +174,17 @@ static float *temporary(const krait_trainer *trainer)
     return kr_alloc(most, sizeof(float));
 }
 
+/* dt_bias drawn between the paper's bounds, moved to others: delta's logarithm keeps its place between them. */
+static void rescale_dt(float *bias, size_t count, double dt_min, double dt_max)
+{
+    const double low = log(1e-3), high = log(1e-1);
+    for (size_t i = 0; i < count; i++) {
+        double place = (log(log1p(exp((double)bias[i]))) - low) / (high - low);
+        double dt = exp(log(dt_min) + place * (log(dt_max) - log(dt_min)));
+        bias[i] = (float)(dt + log(-expm1(-dt)));
+    }
+}
+
 krait_status kr_slots_draw(krait_trainer *trainer, uint64_t seed, krait_error *error)
 {
     float *stored = temporary(trainer);
@@ -182,6 +193,8 @@ krait_status kr_slots_draw(krait_trainer *trainer, uint64_t seed, krait_error *e
         const kr_slot *slot = &trainer->slots[i];
         drawing d = { trainer, slot, kr_parameter_seed(seed) + i, stored };
         kr_parallel(trainer->threads, draw_share, &d);
+        if (slot->parameter->init == KR_INIT_DT_BIAS && trainer->options.dt_max > 0)
+            rescale_dt(stored, slot->count, (double)trainer->options.dt_min, (double)trainer->options.dt_max);
         kr_slot_to_held(trainer->values + slot->offset, slot, stored);
     }
     kr_free(stored);

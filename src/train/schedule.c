@@ -82,6 +82,10 @@ krait_status kr_trainer_options_check(const krait_trainer_options *o, krait_erro
         if (!(numbers[i].value >= 0 && numbers[i].value < numbers[i].below))
             return out_of_range(numbers[i].name, numbers[i].below == 1 ? "0 .. below 1" : "a finite number, not below 0",
                                 (double)numbers[i].value, error);
+    if (!(o->dt_min >= 0 && o->dt_max >= o->dt_min && o->dt_max < INFINITY && (o->dt_min > 0 || o->dt_max == 0)))
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT,
+                       "trainer options: dt_min, dt_max: expected 0 < dt_min <= dt_max, or both 0, found %g and %g",
+                       (double)o->dt_min, (double)o->dt_max);
     if (!(o->learning_rate > 0)) return out_of_range("learning_rate", "more than 0", (double)o->learning_rate, error);
     if (!(o->epsilon > 0)) return out_of_range("epsilon", "more than 0", (double)o->epsilon, error);
     if ((unsigned)o->schedule >= N_SCHEDULES)
