@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize train bench data pull list rm plot help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize train bench data tokenizer pull list rm plot help version" -- "$word")
         return
     fi
     case $command in
@@ -52,6 +52,11 @@ _krait() {
             --no-special --end --no-end --held-out --held-out-share --held-out-file --seed --inspect --documents --json
             -t --threads -h --help"
         ;;
+    tokenizer)
+        options="-o --out --kind --vocab --min-count --nfc --digits --alphabet --unknown --special --without-special --field
+            --include --exclude --crlf --invalid --json -t --threads -h --help"
+        ((COMP_CWORD == 2)) && options="train inspect $options"
+        ;;
     pull)
         options="--json -h --help"
         ;;
@@ -65,7 +70,7 @@ _krait() {
         options="-y --series -x --axis --from --to --log --smooth -o --out --size --title --name --ascii --json -h --help"
         ;;
     help)
-        options="run inspect tokenize logits perplexity quantize train bench data pull list rm plot"
+        options="run inspect tokenize logits perplexity quantize train bench data tokenizer pull list rm plot"
         ;;
     *) return ;;
     esac
@@ -75,6 +80,7 @@ _krait() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
+    --kind) options="bpe bytes characters" ;;
     --invalid) options="error replace skip" ;;
     --isa) options="auto plain avx2 avx512 avx512-bf16 neon" ;;
     --type | --compare-type) options="auto f32 f16 bf16 q8 q4" ;;
@@ -84,7 +90,8 @@ _krait() {
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
         --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep | --calibrate-tokens | \
-        --field | --prompt-field | --split | --include | --exclude | --end | --held-out | --held-out-share | --documents)
+        --field | --prompt-field | --split | --include | --exclude | --end | --held-out | --held-out-share | --documents | \
+        --vocab | --min-count | --alphabet | --unknown | --special)
         # A value to type; --decode of tokenize takes none.
         [[ $command == tokenize && $previous == --decode ]] || return
         ;;
@@ -93,7 +100,7 @@ _krait() {
         mapfile -t COMPREPLY < <(compgen -W "$(krait list 2>/dev/null | cut -d ' ' -f 1)" -- "$word")
         return
     fi
-    if [[ $command =~ ^(inspect|quantize|plot|data)$ && $word != -* ]]; then
+    if [[ $command =~ ^(inspect|quantize|plot|data)$ || ($command == tokenizer && $COMP_CWORD -gt 2) ]] && [[ $word != -* ]]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

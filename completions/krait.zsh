@@ -13,6 +13,7 @@ _krait() {
         'train:train a model on text'
         'bench:measure speed beside the bound of the machine'
         'data:turn texts into token files'
+        'tokenizer:learn a tokenizer, or show what is in one'
         'pull:download a model from the Hugging Face hub'
         'list:list the models that are downloaded'
         'rm:remove a downloaded model'
@@ -254,6 +255,29 @@ _krait() {
             '--json[one JSON object]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            '*:text:_files'
+        ;;
+    tokenizer)
+        _arguments \
+            '(-o --out)'{-o,--out}'[the tokenizer.json to write]:file:_files' \
+            '--kind[what kind of tokenizer]:kind:(bpe bytes characters)' \
+            '--vocab[how many tokens]:n: ' \
+            '--min-count[merge no pair that is met less often]:n: ' \
+            '--nfc[normal form C first]' \
+            '--digits[each digit stays alone]' \
+            '--alphabet[the characters]:text: ' \
+            '--unknown[what every other character becomes]:token: ' \
+            '*--special[a special token]:token: ' \
+            '--without-special[no special token]' \
+            '--field[files are JSONL, and this string is the text]:name: ' \
+            '*--include[of files in folders only those of such a name]:pattern: ' \
+            '*--exclude[no files of such a name]:pattern: ' \
+            '--crlf[read line ends CR LF as LF]' \
+            '--invalid[bytes that are no UTF-8]:what to do:(error replace skip)' \
+            '--json[one JSON object]' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':action:(train inspect)' \
             '*:text:_files'
         ;;
     pull)

@@ -81,6 +81,42 @@ static krait_status tokenise_folder(void *tokenizer, krait_error *error)
     return krait_data_write(&corpus, tokenizer, tokens, &(krait_data_options){ .threads = 1 }, NULL, error);
 }
 
+static krait_status train(void *unused, krait_error *error)
+{
+    (void)unused;
+    const char *path = text;
+    krait_corpus corpus = { .paths = &path, .n_paths = 1, .json_field = "text" };
+    krait_tokenizer_training how = { .vocab_size = 262, .nfc = true, .digits = true, .min_count = 1, .threads = 1 };
+    return krait_tokenizer_train(tokens, &corpus, &how, NULL, error);
+}
+
+static krait_status make_characters(void *unused, krait_error *error)
+{
+    (void)unused;
+    krait_tokenizer_training how = { .kind = KRAIT_TOKENIZER_CHARACTERS, .alphabet = "ACGT" };
+    krait_status status = krait_tokenizer_train(tokens, NULL, &how, NULL, error);
+    krait_tokenizer *tokenizer = NULL;
+    int32_t *ids = NULL;
+    size_t n;
+    if (!status) status = krait_tokenizer_load(&tokenizer, tokens, error);
+    if (!status) status = krait_tokenizer_encode(tokenizer, "GATTACA", 7, NULL, &ids, &n, error);
+    krait_free(ids);
+    krait_tokenizer_free(tokenizer);
+    return status;
+}
+
+static void making_tokenizers_survives(void **unused)
+{
+    (void)unused;
+    static const char line[] = "{\"text\": \"one two 12 cafe\\u0301 one two\"}";
+    cli_write(text, line, strlen(line));
+    assert_true(fail_alloc_every(train, NULL) > 20);
+    assert_true(fail_alloc_every(make_characters, NULL) > 20);
+    unlink(text);
+    unlink(tokens);
+    assert_int_equal(cli_folder_count(), 0);
+}
+
 static void tokenising_survives(void **unused)
 {
     (void)unused;
@@ -106,6 +142,7 @@ int main(void)
         cmocka_unit_test(token_files_survive),
 #ifdef KRAIT_HAVE_TEXT
         cmocka_unit_test(tokenising_survives),
+        cmocka_unit_test(making_tokenizers_survives),
 #endif
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -10,7 +10,7 @@
 #ifdef KRAIT_CLI
 
 static const char *const commands[] = { "run",  "inspect", "tokenize", "logits", "perplexity", "quantize", "bench",
-                                        "pull", "list",    "rm",       "plot",   "data",       "train" };
+                                        "pull", "list",    "rm",       "plot",   "data",       "train",    "tokenizer" };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void help_explains_every_command(void **state)

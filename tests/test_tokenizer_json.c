@@ -134,9 +134,10 @@ static void what_cannot_be_honoured_is_named(void **state)
            &(parts){ .normalizer = "{\"type\":\"Lowercase\"}" });
     refuse(UNSUPPORTED, "normalizer.normalizers[1].type",
            &(parts){ .normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]}" });
-    refuse(UNSUPPORTED, "pre_tokenizer: expected ByteLevel, or a Sequence with it, found null",
+    refuse(UNSUPPORTED, "decoder.type: expected Fuse or Sequence, as pre_tokenizer has no ByteLevel, found \"ByteLevel\"",
            &(parts){ .pre_tokenizer = "null" });
-    refuse(UNSUPPORTED, "pre_tokenizer: expected ByteLevel", &(parts){ .pre_tokenizer = "{\"type\":\"Digits\"}" });
+    refuse(UNSUPPORTED, "decoder: expected Fuse, as pre_tokenizer has no ByteLevel, found null",
+           &(parts){ .pre_tokenizer = "{\"type\":\"Digits\"}", .decoder = "null" });
     refuse(UNSUPPORTED, "pre_tokenizer.type: expected ByteLevel, Split, Digits, Punctuation or Sequence, found \"Metaspace\"",
            &(parts){ .pre_tokenizer = "{\"type\":\"Metaspace\"}" });
     refuse(UNSUPPORTED, "pre_tokenizer.pretokenizers[1].type: expected ByteLevel once",
@@ -179,7 +180,7 @@ static void wrong_fields_are_named(void **state)
     static const char *const files[][2] = {
         { "", "t.json" },
         { "[]", "the file: expected an object" },
-        { "{}", "pre_tokenizer: expected ByteLevel" },
+        { "{}", "model: expected an object, found nothing" },
         { "{\"added_tokens\":{}}", "added_tokens: expected an array" },
         { "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}", "model: expected an object, found nothing" },
         { "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{}}", "model.vocab: expected an object from tokens to ids" },

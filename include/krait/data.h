@@ -148,6 +148,47 @@ typedef struct krait_data_result {
 KRAIT_API krait_status krait_data_write(const krait_corpus *corpus, const krait_tokenizer *tokenizer, const char *path,
                                         const krait_data_options *options, krait_data_result *result, krait_error *error);
 
+/* ---- making tokenizers ------------------------------------------------------------------------------------------- */
+
+typedef enum krait_tokenizer_kind {
+    KRAIT_TOKENIZER_BPE = 0,   /* byte-level byte pair encoding, cut into words as GPT-2 does, learned from a corpus */
+    KRAIT_TOKENIZER_BYTES,     /* a token for each byte, its id being the byte; special tokens follow */
+    KRAIT_TOKENIZER_CHARACTERS /* a token for each character of an alphabet (DNA, proteins), behind the special ones */
+} krait_tokenizer_kind;
+
+typedef struct krait_tokenizer_training {
+    krait_tokenizer_kind kind;
+    size_t vocab_size; /* BPE: of all tokens, special ones included, at least 256 more than these */
+    const char *const
+        *special; /* [n_special] texts of special tokens; BPE and CHARACTERS give them the first ids. NULL: <|endoftext|> alone */
+    size_t n_special;
+    bool no_special;      /* not even that one */
+    bool nfc;             /* BPE: texts are brought into Unicode's normal form C first */
+    bool digits;          /* BPE: each digit is a word of its own */
+    uint64_t min_count;   /* BPE: pairs that are met less often are not merged; 0: 2 */
+    const char *alphabet; /* CHARACTERS: each of its characters, which are ASCII or not, becomes a token, in this order */
+    const char *
+        unknown; /* CHARACTERS: the special token that every other character becomes, added if it is not among them; NULL: "<unk>" */
+    int threads;             /* 0: as many as the process may use */
+    krait_progress progress; /* bytes of text, then tokens */
+} krait_tokenizer_training;
+
+typedef struct krait_tokenizer_trained {
+    size_t vocab_size; /* less than was asked for when no pair is left to merge */
+    size_t n_merges;
+    uint64_t n_bytes; /* of text */
+    uint64_t n_words; /* met, and how many of them differ */
+    uint64_t n_distinct;
+} krait_tokenizer_trained;
+
+/* Writes a tokenizer.json, complete or not at all, that krait_tokenizer_load() and Hugging Face's tokenizers read and encode identically with.
+ * `corpus` is NULL but for BPE; its prompts are learned from like its texts. Nothing depends on the number of threads: of equally
+ * frequent pairs, that with the smaller left id is merged first, then that with the smaller right id. In a build without text
+ * KRAIT_ERROR_UNSUPPORTED. `result` may be NULL. */
+KRAIT_API krait_status krait_tokenizer_train(const char *path, const krait_corpus *corpus,
+                                             const krait_tokenizer_training *training, krait_tokenizer_trained *result,
+                                             krait_error *error);
+
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 typedef enum krait_order {

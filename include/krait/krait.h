@@ -404,7 +404,7 @@ KRAIT_API krait_status krait_run(krait_session *session, const krait_sequence *s
 
 /* ---- tokenizers -------------------------------------------------------------------------------------------------- */
 
-/* Byte-level BPE as described by a Hugging Face tokenizer.json, or inside a GGUF file. Each run of invalid UTF-8 is encoded on its own, from its bytes, so
+/* BPE of bytes (byte-level), or of characters, as described by a Hugging Face tokenizer.json, or inside a GGUF file. Each run of invalid UTF-8 is encoded on its own, from its bytes, so
  * that decoding gives every input back (up to what the tokenizer itself asks for: normalisation, added tokens that take white
  * space along). In a build without text these functions return KRAIT_ERROR_UNSUPPORTED. */
 typedef struct krait_tokenizer krait_tokenizer;

@@ -130,7 +130,8 @@ krait_status kr_gguf_put_tokenizer(kr_gguf_writer *writer, const kr_tokenizer_js
     token *tokens = kr_alloc(n_tokens, sizeof *tokens);
     kr_span *sorted = kr_alloc(n_tokens, sizeof *sorted); /* and then the types */
     if (!tokens || !sorted) status = kr_fail_memory(error, "tokens", n_tokens * sizeof *tokens);
-    bool fits = !status && collect(tokens, n_tokens, tokenizer, reason);
+    bool fits = !status && !tokenizer->characters && collect(tokens, n_tokens, tokenizer, reason);
+    if (tokenizer->characters) *reason = "its tokens are of characters, not of bytes";
     for (size_t i = 0; i < tokenizer->n_merges && fits; i++) {
         fits = can_be_written(&tokenizer->merges[i]);
         if (!fits) *reason = "a merge of the tokenizer has a space in it";

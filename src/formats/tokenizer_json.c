@@ -135,16 +135,20 @@ static krait_status check_post_processor(reader *r, const path *where, const kr_
                  type);
 }
 
-/* Fuse joins the tokens' texts, which decoding does anyway. */
+/* Fuse joins the tokens' texts, which decoding does anyway. Without any decoder the texts of characters would have spaces between
+ * them; of bytes that is not meant. */
 static krait_status check_decoder(reader *r, const path *where, const kr_json *value)
 {
-    if (absent(value)) return KRAIT_OK;
+    bool characters = r->result->characters;
+    if (absent(value) && !characters) return KRAIT_OK;
+    if (absent(value)) return wrong(r, KRAIT_ERROR_UNSUPPORTED, where, "Fuse, as pre_tokenizer has no ByteLevel", value);
     const kr_json *type;
     krait_status status = read_type(r, where, value, &type);
     if (status) return status;
     if (kr_json_is(type, "Sequence")) return read_sequence(r, where, value, "decoders", check_decoder);
-    if (kr_json_is(type, "ByteLevel") || kr_json_is(type, "Fuse")) return KRAIT_OK;
+    if ((kr_json_is(type, "ByteLevel") && !characters) || kr_json_is(type, "Fuse")) return KRAIT_OK;
     path at = below(where, ".type");
+    if (characters) return wrong(r, KRAIT_ERROR_UNSUPPORTED, &at, "Fuse or Sequence, as pre_tokenizer has no ByteLevel", type);
     return wrong(r, KRAIT_ERROR_UNSUPPORTED, &at, "ByteLevel, Fuse or Sequence", type);
 }
 
@@ -216,15 +220,16 @@ static krait_status read_pretokenizer(reader *r, const path *where, const kr_jso
     return KRAIT_OK;
 }
 
-/* Without ByteLevel the tokens are of characters, not of bytes: another kind of tokenizer. */
+/* Without ByteLevel the tokens are of characters, not of bytes. */
 static krait_status read_pretokenizers(reader *r, const kr_json *value)
 {
     path at = { "pre_tokenizer" };
     krait_status status = read_pretokenizer(r, &at, value);
     if (status) return status;
+    r->result->characters = true;
     for (size_t i = 0; i < r->result->n_pretokenizers; i++)
-        if (r->result->pretokenizers[i].type == KR_PRETOKENIZER_BYTE_LEVEL) return KRAIT_OK;
-    return wrong(r, KRAIT_ERROR_UNSUPPORTED, &at, "ByteLevel, or a Sequence with it", value);
+        if (r->result->pretokenizers[i].type == KR_PRETOKENIZER_BYTE_LEVEL) r->result->characters = false;
+    return KRAIT_OK;
 }
 
 /* ---- added_tokens ------------------------------------------------------------------------------------------------ */

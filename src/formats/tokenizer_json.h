@@ -1,4 +1,4 @@
-/* tokenizer.json of Hugging Face tokenizers, as far as byte-level BPE goes: a description in plain structs. What it asks for and
+/* tokenizer.json of Hugging Face tokenizers, as far as BPE of bytes and of characters goes: a description in plain structs. What it asks for and
  * cannot be honoured is an error that names the field; what encode and decode never use (truncation, padding, the special tokens
  * that a post-processor would add) is passed over. */
 #ifndef KR_FORMATS_TOKENIZER_JSON_H
@@ -14,7 +14,7 @@ typedef struct kr_span {
 } kr_span;
 
 typedef struct kr_vocab_entry {
-    kr_span text; /* in the byte-level alphabet: "Ġthe" */
+    kr_span text; /* in the byte-level alphabet: "Ġthe"; of characters: as it is */
     int32_t id;
 } kr_vocab_entry;
 
@@ -73,8 +73,10 @@ typedef struct kr_tokenizer_json {
     size_t n_added;
     kr_normalizer normalizers[KR_MAX_NORMALIZERS]; /* applied in this order */
     size_t n_normalizers;
-    kr_pretokenizer pretokenizers[KR_MAX_PRETOKENIZERS]; /* applied in this order; exactly one is BYTE_LEVEL */
+    kr_pretokenizer pretokenizers[KR_MAX_PRETOKENIZERS]; /* applied in this order; exactly one is BYTE_LEVEL, or, of
+                                                            characters, none */
     size_t n_pretokenizers;
+    bool characters;   /* merging begins with characters, not with bytes in the byte-level alphabet */
     kr_span unk_token; /* text NULL: none */
     bool fuse_unk;     /* neighbouring unknown bytes are one unk_token */
     bool byte_fallback;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "text/byte_level.h"
+#include "base/utf8.h"
 
 /* Pieces of up to so many bytes, which is all but a few, are merged in a plain array. */
 enum { SHORT_PIECE = 48 };
@@ -14,12 +14,11 @@ enum { WINDOW = 2048 };
 
 static int shown(size_t length) { return length > 60 ? 60 : (int)length; }
 
-/* The id of left followed by right, both in the byte-level alphabet; -1: unknown. right may be empty. */
-static int32_t find_text(const kr_vocabulary *vocabulary, char *bytes, kr_span left, kr_span right)
+/* The id of left followed by right, as the file spells them; -1: unknown. right may be empty. */
+static int32_t find_text(const kr_vocabulary *vocabulary, const kr_tokenizer_json *json, char *bytes, kr_span left, kr_span right)
 {
     size_t n_left, n_right;
-    if (!kr_byte_level_decode(bytes, &n_left, left.text, left.length)
-        || !kr_byte_level_decode(bytes + n_left, &n_right, right.text, right.length))
+    if (!kr_vocabulary_spell(json, bytes, &n_left, left) || !kr_vocabulary_spell(json, bytes + n_left, &n_right, right))
         return -1;
     return kr_vocabulary_find(vocabulary, bytes, n_left + n_right);
 }
@@ -32,9 +31,9 @@ static krait_status add_merge(kr_bpe *bpe, kr_buffer *scratch, const char *name,
     if (status) return status;
     const kr_span none = { "", 0 };
     const kr_vocabulary *vocabulary = bpe->vocabulary;
-    int32_t left = find_text(vocabulary, scratch->data, entry->left, none),
-            right = find_text(vocabulary, scratch->data, entry->right, none),
-            merged = find_text(vocabulary, scratch->data, entry->left, entry->right);
+    int32_t left = find_text(vocabulary, json, scratch->data, entry->left, none),
+            right = find_text(vocabulary, json, scratch->data, entry->right, none),
+            merged = find_text(vocabulary, json, scratch->data, entry->left, entry->right);
     if (left < 0 || right < 0 || merged < 0) {
         const kr_span *unknown = left >= 0 && right < 0 ? &entry->right : &entry->left,
                       *rest = left >= 0 && right >= 0 ? &entry->right : &none;
@@ -56,7 +55,10 @@ static krait_status find_bytes(kr_bpe *bpe, kr_buffer *scratch, const char *name
         if (bpe->byte_ids[byte] < 0) missing = byte;
     }
     bpe->unk_id = -1;
-    if (missing < 0) return KRAIT_OK;
+    if (missing < 0 && !json->characters) return KRAIT_OK;
+    if (json->byte_fallback && json->characters)
+        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
+                       "%s: model.byte_fallback: expected false, as pre_tokenizer has no ByteLevel, found true", name);
     if (json->byte_fallback)
         return kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
                        "%s: model.byte_fallback: expected false, as model.vocab has no token for byte 0x%02x, found true", name,
@@ -64,7 +66,7 @@ static krait_status find_bytes(kr_bpe *bpe, kr_buffer *scratch, const char *name
     if (!json->unk_token.text) return KRAIT_OK;
     krait_status status = kr_buffer_reserve(scratch, json->unk_token.length, error);
     if (status) return status;
-    bpe->unk_id = find_text(bpe->vocabulary, scratch->data, json->unk_token, (kr_span){ "", 0 });
+    bpe->unk_id = find_text(bpe->vocabulary, json, scratch->data, json->unk_token, (kr_span){ "", 0 });
     if (bpe->unk_id < 0)
         return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: model.unk_token: expected a token of model.vocab, found \"%.*s\"", name,
                        shown(json->unk_token.length), json->unk_token.text);
@@ -80,7 +82,9 @@ krait_status kr_bpe_build(kr_bpe *bpe, const kr_vocabulary *vocabulary, kr_arena
                      .merges = kr_arena_alloc(arena, n_slots, sizeof *bpe->merges),
                      .merge_mask = n_slots - 1,
                      .fuse_unk = json->fuse_unk,
-                     .ignore_merges = json->ignore_merges };
+                     .ignore_merges = json->ignore_merges,
+                     .none = json->n_merges == 0,
+                     .characters = json->characters };
     if (!bpe->merges) return kr_fail_memory(error, "merges", n_slots * sizeof *bpe->merges);
     for (size_t i = 0; i < n_slots; i++) bpe->merges[i].rank = KR_NO_RANK;
     kr_buffer scratch = { 0 };
@@ -92,14 +96,23 @@ krait_status kr_bpe_build(kr_bpe *bpe, const kr_vocabulary *vocabulary, kr_arena
 
 /* ---- merging ----------------------------------------------------------------------------------------------------- */
 
-/* Writes the piece's bytes as tokens; returns how many, which is less than `length` only with fuse_unk. 0: *missing has none. */
-static size_t byte_tokens(const kr_bpe *bpe, const char *piece, size_t length, uint32_t *tokens, unsigned char *missing)
+/* Writes the piece's bytes, or characters, as tokens; returns how many, which is less than `length` with fuse_unk and of characters.
+ * 0: what begins with *missing has none. */
+static size_t first_tokens(const kr_bpe *bpe, const char *piece, size_t length, uint32_t *tokens, unsigned char *missing)
 {
     size_t n = 0;
     bool unknown_before = false;
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0, step = 1; i < length; i += step) {
         *missing = (unsigned char)piece[i];
         int32_t id = bpe->byte_ids[*missing];
+        if (bpe->characters && *missing >= 0x80) {
+            uint32_t character;
+            step = kr_utf8_next(piece + i, length - i, &character);
+            if (step == 0) step = 1;
+            id = kr_vocabulary_find(bpe->vocabulary, piece + i, step);
+        } else {
+            step = 1;
+        }
         bool unknown = id < 0;
         if (unknown) id = bpe->unk_id;
         if (id < 0) return 0;
@@ -144,7 +157,7 @@ krait_status kr_bpe_encode(const kr_bpe *bpe, kr_bpe_scratch *scratch, const cha
     /* A long piece's tokens are merged where the ids will be. */
     uint32_t few[SHORT_PIECE], *tokens = length <= SHORT_PIECE ? few : (uint32_t *)(ids->data + ids->length);
     unsigned char missing = 0;
-    size_t n = byte_tokens(bpe, piece, length, tokens, &missing);
+    size_t n = first_tokens(bpe, piece, length, tokens, &missing);
     if (n == 0)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "text: expected bytes that the tokenizer has tokens for, found 0x%02x",
                        missing);
@@ -152,9 +165,9 @@ krait_status kr_bpe_encode(const kr_bpe *bpe, kr_bpe_scratch *scratch, const cha
         n = merge_short(bpe, tokens, n);
         for (size_t i = 0; i < n; i++) ids->data[ids->length + i] = (int32_t)tokens[i];
     } else {
-        bool done = false;
+        bool done = bpe->none;
         for (size_t window = WINDOW; !status && !done; window *= 8) {
-            n = byte_tokens(bpe, piece, length, tokens, &missing);
+            n = first_tokens(bpe, piece, length, tokens, &missing);
             status = kr_bpe_merge_long(bpe, scratch, window, tokens, &n, &done, error);
         }
     }

@@ -1,4 +1,4 @@
-/* Byte pair encoding (Sennrich et al. 2016) of a piece of text: starting from its bytes, the pair of neighbours with the lowest
+/* Byte pair encoding (Sennrich et al. 2016) of a piece of text: starting from its bytes (or characters), the pair of neighbours with the lowest
  * rank is merged, the leftmost of equals first, until no pair has a rank. */
 #ifndef KR_TEXT_BPE_H
 #define KR_TEXT_BPE_H
@@ -22,7 +22,8 @@ typedef struct kr_bpe {
     size_t n_ranks;        /* one more than the largest rank */
     int32_t byte_ids[256]; /* -1: the vocabulary has no such token */
     int32_t unk_id;        /* for bytes without a token; -1: they are an error */
-    bool fuse_unk, ignore_merges;
+    bool none;             /* there are no merges */
+    bool fuse_unk, ignore_merges, characters;
 } kr_bpe;
 
 /* Refused: merges of or into tokens that the vocabulary does not have, an unknown unk_token, byte_fallback where it would be

@@ -13,7 +13,7 @@
 
 krait_status kr_pretokenizers_build(kr_pretokenizers *result, const char *name, const kr_tokenizer_json *json, krait_error *error)
 {
-    *result = (kr_pretokenizers){ 0 };
+    *result = (kr_pretokenizers){ .characters = json->characters };
     for (size_t i = 0; i < json->n_pretokenizers; i++) {
         const kr_pretokenizer *source = &json->pretokenizers[i];
         kr_cut_step *step = &result->steps[result->n++];
@@ -139,7 +139,8 @@ static krait_status cut_by_pattern(kr_cutting *c, size_t step, const char *text,
 /* The pieces are done. Behind a ByteLevel that was not the last step they are in its alphabet. */
 static krait_status give_piece(kr_cutting *c, const char *text, size_t length)
 {
-    if (c->pretokenizers->steps[c->pretokenizers->n - 1].byte_level) return c->on_piece(c->user, text, length);
+    if (c->pretokenizers->characters || c->pretokenizers->steps[c->pretokenizers->n - 1].byte_level)
+        return c->on_piece(c->user, text, length);
     krait_status status = kr_buffer_reserve(&c->unmapped, length, c->error);
     if (status) return status;
     size_t n_bytes = 0;

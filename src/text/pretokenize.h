@@ -19,6 +19,7 @@ typedef struct kr_cut_step {
 typedef struct kr_pretokenizers {
     kr_cut_step steps[KR_MAX_PRETOKENIZERS];
     size_t n;
+    bool characters; /* no step is byte_level: pieces are text */
 } kr_pretokenizers;
 
 /* `name` is for messages. Free also after a failure. */

@@ -27,6 +27,14 @@ int32_t kr_vocabulary_find(const kr_vocabulary *v, const char *bytes, size_t len
     return v->slots[find_slot(v, bytes, length)];
 }
 
+bool kr_vocabulary_spell(const kr_tokenizer_json *json, char *bytes, size_t *n_bytes, kr_span text)
+{
+    if (!json->characters) return kr_byte_level_decode(bytes, n_bytes, text.text, text.length);
+    if (text.length) memcpy(bytes, text.text, text.length);
+    *n_bytes = text.length;
+    return true;
+}
+
 static int shown(size_t length) { return length > 60 ? 60 : (int)length; }
 
 static krait_status allocate(kr_vocabulary *v, kr_arena *arena, const kr_tokenizer_json *json, krait_error *error)
@@ -56,7 +64,7 @@ static krait_status add_entry(kr_vocabulary *v, kr_arena *arena, const char *nam
     char *bytes = kr_arena_alloc(arena, entry->text.length, 1);
     if (!bytes || entry->text.length > UINT32_MAX) return kr_fail_memory(error, "a token", entry->text.length);
     size_t length;
-    if (!kr_byte_level_decode(bytes, &length, entry->text.text, entry->text.length)) {
+    if (!kr_vocabulary_spell(json, bytes, &length, entry->text)) {
         /* Nothing that merging could reach. The file's own bytes mark it until add_added() finds it to be an added token. */
         *token = (kr_token){ .bytes = entry->text.text, .length = (uint32_t)entry->text.length };
         return KRAIT_OK;
@@ -78,7 +86,7 @@ static krait_status add_added(kr_vocabulary *v, kr_arena *arena, const char *nam
     char *copy = kr_arena_alloc(arena, text.length, 1);
     if (!copy || text.length > UINT32_MAX) return kr_fail_memory(error, "an added token", text.length);
     size_t length;
-    bool in_alphabet = kr_byte_level_decode(copy, &length, text.text, text.length);
+    bool in_alphabet = kr_vocabulary_spell(json, copy, &length, text);
     int32_t known = in_alphabet ? kr_vocabulary_find(v, copy, length) : -1;
     if (known >= 0 && known != added->id)
         return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: %s: \"%.*s\": expected its id in %s, %d, found %d", name,

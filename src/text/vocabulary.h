@@ -29,6 +29,9 @@ typedef struct kr_vocabulary {
 krait_status kr_vocabulary_build(kr_vocabulary *vocabulary, kr_arena *arena, const char *name, const kr_tokenizer_json *json,
                                  krait_error *error);
 
+/* Writes the bytes that a text of the file stands for, and how many; false: it stands for none. bytes has room for text.length. */
+bool kr_vocabulary_spell(const kr_tokenizer_json *json, char *bytes, size_t *n_bytes, kr_span text);
+
 /* The id of a token of the model's vocabulary; -1: there is none. */
 int32_t kr_vocabulary_find(const kr_vocabulary *vocabulary, const char *bytes, size_t length);
 

@@ -107,7 +107,8 @@ static krait_status add_path(listing *l, const char *path, int depth, bool given
     if (fits_any(c->exclude, c->n_exclude, l->exclude_used, path)) return KRAIT_OK;
     size_t length = strlen(path);
     if (!c->json_field && length > 6 && strcmp(path + length - 6, ".jsonl") == 0)
-        return kr_fail(l->error, KRAIT_ERROR_ARGUMENT, "%s: expected the name of the field that is the text, as these are lines of JSON", path);
+        return kr_fail(l->error, KRAIT_ERROR_ARGUMENT,
+                       "%s: expected the name of the field that is the text, as these are lines of JSON", path);
     if (!regular) l->stream = true;
     char *name = kr_strndup(path, length);
     return name ? add(l, name, regular ? (uint64_t)info.st_size : 0) : kr_fail_memory(l->error, "a file name", length);
