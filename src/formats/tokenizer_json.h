@@ -94,4 +94,7 @@ bool kr_merge_split(kr_span text, kr_merge_entry *merge);
 krait_status kr_tokenizer_json_read(kr_tokenizer_json *result, kr_arena *arena, const char *name, const char *bytes, size_t size,
                                     krait_error *error);
 
+/* The text of a tokenizer.json that says the same, of byte-level BPE. */
+void kr_tokenizer_json_write(kr_json_writer *json, const kr_tokenizer_json *tokenizer);
+
 #endif

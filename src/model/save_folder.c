@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/threads.h"
+#include "formats/gguf_tokenizer.h"
 #include "formats/safetensors.h"
 #include "model/calibrate.h"
 #include "model/model.h"
@@ -227,6 +228,29 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
 
 /* ---- the other files --------------------------------------------------------------------------------------------- */
 
+/* The tokenizer of a GGUF file that llama.cpp's tools made, as tokenizer.json. */
+static krait_status write_tokenizer(const saving *s, krait_error *error)
+{
+    kr_arena arena = { 0 };
+    kr_tokenizer_json tokenizer;
+    kr_json_writer json = { 0 };
+    krait_error why = { 0 };
+    krait_status status = kr_gguf_tokenizer_read(&tokenizer, &arena, s->checkpoint->gguf, &why);
+    if (status == KRAIT_ERROR_UNSUPPORTED) { /* the model is of use without */
+        kr_checkpoint_add_note(s->checkpoint, "the tokenizer is left out: %s", why.message);
+        status = KRAIT_OK;
+    } else if (status) {
+        if (error) *error = why;
+    } else {
+        kr_tokenizer_json_write(&json, &tokenizer);
+        status = json.failed ? kr_fail_memory(error, "tokenizer.json", json.length)
+                             : kr_folder_add(s->path, "tokenizer.json", json.buffer, json.length, error);
+    }
+    kr_free(json.buffer);
+    kr_arena_free(&arena);
+    return status;
+}
+
 static krait_status write_others(const saving *s, krait_error *error)
 {
     /* The checkpoint's own config.json, or the fields of Hugging Face's that we read. */
@@ -240,9 +264,7 @@ static krait_status write_others(const saving *s, krait_error *error)
     if (status || !s->checkpoint->gguf) return status;
     if (kr_gguf_string(kr_gguf_find(s->checkpoint->gguf, KR_GGUF_TOKENIZER_JSON), &whole, &length))
         return kr_folder_add(s->path, "tokenizer.json", whole, length, error);
-    if (kr_gguf_has_tokenizer(s->checkpoint->gguf))
-        kr_checkpoint_add_note(s->checkpoint, "the tokenizer inside a GGUF file is not written as tokenizer.json");
-    return status;
+    return kr_gguf_has_tokenizer(s->checkpoint->gguf) ? write_tokenizer(s, error) : KRAIT_OK;
 }
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
