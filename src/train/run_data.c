@@ -122,26 +122,29 @@ static krait_status make_config(kr_run_data *data, const krait_training *t, cons
 
 /* ---- the text ----------------------------------------------------------------------------------------------------- */
 
-/* A token file says so in its first bytes. */
-static bool is_token_file(const char *path)
+/* A token file says so in its first bytes. What cannot be read is none, and is told by who reads it. */
+static krait_status is_token_file(const char *path, bool *is, krait_error *error)
 {
     kr_file file = { 0 };
-    bool is = !kr_is_folder(path) && kr_file_open(&file, path, NULL) == KRAIT_OK && file.size >= 8
-              && memcmp(file.data, "KRTOKENS", 8) == 0;
+    *is = false;
+    if (kr_is_folder(path)) return KRAIT_OK;
+    krait_status status = kr_file_open(&file, path, error);
+    if (!status) *is = file.size >= 8 && memcmp(file.data, "KRTOKENS", 8) == 0;
     kr_file_close(&file);
-    return is;
+    return status == KRAIT_ERROR_MEMORY ? status : KRAIT_OK;
 }
 
 /* The token between documents: the model's own end, or that of the tokenizer; -1: there is none. */
-static int32_t separator_of(const kr_run_data *data)
+static krait_status find_separator(const kr_run_data *data, int32_t *separator, krait_error *error)
 {
     static const char *const names[] = { "<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>" };
     krait_config config;
-    int32_t id = -1;
-    if (data->from && krait_checkpoint_config(data->from, &config, NULL) == KRAIT_OK) id = config.eos_id;
-    for (size_t i = 0; id < 0 && i < sizeof names / sizeof *names; i++)
-        id = krait_tokenizer_id(data->tokenizer, names[i], strlen(names[i]));
-    return id;
+    *separator = -1;
+    krait_status status = data->from ? krait_checkpoint_config(data->from, &config, error) : KRAIT_OK;
+    if (!status && data->from) *separator = config.eos_id;
+    for (size_t i = 0; !status && *separator < 0 && i < sizeof names / sizeof *names; i++)
+        *separator = krait_tokenizer_id(data->tokenizer, names[i], strlen(names[i]));
+    return status;
 }
 
 /* Tokenises texts into `path`, and what is held out of them into `held_out`, if that is not NULL. */
@@ -162,7 +165,8 @@ static krait_status write_tokens(const kr_run_data *data, krait_training *t, con
                             .invalid = strcmp(v->data.invalid, "replace") == 0 ? KRAIT_INVALID_REPLACE
                                        : strcmp(v->data.invalid, "skip") == 0  ? KRAIT_INVALID_SKIP
                                                                                : KRAIT_INVALID_ERROR };
-    int32_t separator = separator_of(data);
+    int32_t separator;
+    krait_status status = find_separator(data, &separator, error);
     krait_data_options options = { .held_out_path = held_out,
                                    .held_out = v->data.held_out_pattern.items,
                                    .n_held_out = held_out ? v->data.held_out_pattern.n : 0,
@@ -172,7 +176,7 @@ static krait_status write_tokens(const kr_run_data *data, krait_training *t, con
                                    .separator = separator < 0 ? 0 : separator,
                                    .threads = (int)v->train.threads,
                                    .progress = { .report = kr_run_progress, .user = t } };
-    return krait_data_write(&corpus, data->tokenizer, path, &options, NULL, error);
+    return status ? status : krait_data_write(&corpus, data->tokenizer, path, &options, NULL, error);
 }
 
 /* One path that is a token file; or texts, which become one in `folder`. `ready`: it is there already. */
@@ -181,8 +185,13 @@ static krait_status open_tokens(krait_token_file **file, kr_run_data *data, krai
 {
     size_t n_token_files = 0;
     krait_progress progress = { .report = kr_run_progress, .user = t };
-    for (size_t i = 0; i < paths->n; i++) n_token_files += is_token_file(paths->items[i]);
     krait_status status = KRAIT_OK;
+    bool is = false;
+    for (size_t i = 0; i < paths->n && !status; i++) {
+        status = is_token_file(paths->items[i], &is, error);
+        n_token_files += is;
+    }
+    if (status) return status;
     if (n_token_files && paths->n > 1)
         status = kr_fail(error, KRAIT_ERROR_ARGUMENT,
                          "data: expected one token file, or texts, found %zu files of which %zu are token files", paths->n,

@@ -86,16 +86,16 @@ static bool parse_number(const char *text, double *value)
     return end != text && !*end && isfinite(*value) && errno != ERANGE;
 }
 
-/* The word of "a|b|c" that `value` is, in the arena or NULL. */
-static const char *find_choice(krait_training_settings *settings, const char *choices, const char *value)
+/* Whether `value` is a word of "a|b|c". */
+static bool is_choice(const char *choices, const char *value)
 {
     size_t length = strlen(value);
     for (const char *at = choices; length && *at;) {
         size_t n = strcspn(at, "|");
-        if (n == length && memcmp(at, value, n) == 0) return keep(settings, value);
+        if (n == length && memcmp(at, value, n) == 0) return true;
         at += n + (at[n] == '|');
     }
-    return NULL;
+    return false;
 }
 
 static bool parse_truth(const char *text, bool *value)
@@ -144,7 +144,8 @@ static krait_status store(krait_training_settings *settings, size_t index, const
             *(bool *)to = truth;
             return KRAIT_OK;
         }
-        if (!(text = find_choice(settings, setting->argument, value))) return wrong(setting, value, origin, error);
+        if (!is_choice(setting->argument, value)) return wrong(setting, value, origin, error);
+        if (!(text = keep(settings, value))) return kr_fail_memory(error, "a setting", strlen(value));
         *(const char **)to = text;
         return KRAIT_OK;
     case KRAIT_SETTING_COUNT:
