@@ -35,13 +35,13 @@ _krait() {
         ;;
     train)
         options="--resume --allow-changes --from-step --dry-run --init-config -q --quiet --json --out --seed --shape
-            --from --tokenizer --d-model --layers --d-state --d-conv --expand --dt-rank --vocab-size --tied-head --freeze
-            --data --include --exclude --held-out --held-out-pattern --held-out-share --field --prompt-field --split --crlf
-            --invalid --window --rows --order --steps --tokens --epochs --accumulate --learning-rate --min-learning-rate
-            --schedule --warmup-steps --decay-steps --weight-decay --beta1 --beta2 --epsilon --clip-norm --compute
-            --recompute --threads --isa --evaluate-every --evaluate-window --evaluate-tokens --patience --sample-prompt
-            --sample-tokens --sample-temperature --checkpoint-every --checkpoint-minutes --keep --on-nonfinite --on-spike
-            --spike-rise --divergence-limit --log-every -h --help"
+            --from --tokenizer --d-model --layers --d-state --d-conv --expand --dt-rank --vocab-size --dt-min --dt-max
+            --tied-head --freeze --data --include --exclude --held-out --held-out-pattern --held-out-share --field
+            --prompt-field --split --crlf --invalid --window --rows --order --steps --tokens --epochs --accumulate
+            --learning-rate --min-learning-rate --schedule --warmup-steps --decay-steps --weight-decay --beta1 --beta2
+            --epsilon --clip-norm --compute --recompute --threads --isa --evaluate-every --evaluate-window --evaluate-tokens
+            --patience --sample-prompt --sample-tokens --sample-temperature --checkpoint-every --checkpoint-minutes --keep
+            --on-nonfinite --on-spike --spike-rise --divergence-limit --log-every -h --help"
         ;;
     bench)
         options="-m --model --shape --prefill --decode --batch -t --threads --long --rounds --type --isa --chunk --json

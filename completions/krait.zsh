@@ -163,6 +163,8 @@ _krait() {
             '--expand[channels of the mixer for each of d_model]:n: ' \
             '--dt-rank[rank of the projection to dt]:n: ' \
             '--vocab-size[rows of the embedding]:n: ' \
+            '--dt-min[step sizes of a new model are drawn from here]:x: ' \
+            '--dt-max[to here]:x: ' \
             '--tied-head[the head is the embedding]:choice:(true false)' \
             '*--freeze[parameters of that Hugging Face name do not change (* and ? stand for any text and character)]:pattern: ' \
             '*--data[what to learn]:file:_files' \

@@ -1,4 +1,5 @@
 /* `krait train`, the real program: runs, what they leave, what they refuse. Interruptions are test_cli_train_kill.c's. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "krait/data.h"
 #include "train_runs.h"
 
 #ifdef KRAIT_CLI
@@ -128,6 +130,39 @@ static void a_model_is_gone_on_with(void **state)
     cli_free(&a);
     cli_free(&b);
     cli_free(&none);
+}
+
+/* The same figure by another program's way: every token behind the separator, as one stream. */
+static void the_held_out_loss_is_that_of_perplexity(void **state)
+{
+    (void)state;
+    char one[600], out[600], model[700], ids[2000] = "";
+    krait_token_file *file;
+    krait_error error;
+    int32_t tokens[200];
+    kr_arena arena = { 0 };
+    snprintf(one, sizeof one, "%s", run_path("one.tokens"));
+    snprintf(out, sizeof out, "%s", run_path("measured"));
+    snprintf(model, sizeof model, "%s/last", out);
+    run_write_tokens(one, 199, 9); /* one document: 0, 199 tokens, and the 0 that ends the file */
+    assert_ok(krait_token_file_open(&file, one, &error));
+    assert_int_equal(krait_token_file_get_info(file)->n_tokens, 201);
+    assert_ok(krait_token_file_read(file, 0, 200, tokens, &error));
+    krait_token_file_free(file);
+    for (size_t i = 0, used = 0; i < 200; i++) used += (size_t)snprintf(ids + used, sizeof ids - used, "%d ", (int)tokens[i]);
+    char train[600];
+    snprintf(train, sizeof train, "%s", run_path("train.tokens"));
+    cli_result a = cli(NULL, "train", "--data", train, "--held-out", one, "--d-model", "16", "--layers", "2", "--rows", "4",
+                       "--window", "32", "--steps", "30", "--learning-rate", "0.01", "--out", out, NULL);
+    assert_cli(&a, 0, NULL);
+    cli_result b = cli(ids, "perplexity", "-m", model, "--ids-file", "-", "--json", NULL);
+    assert_cli(&b, 0, NULL);
+    double expected = cli_json_number(cli_json(&b, &arena), "nats_per_token"), found = last_number(out, "held_out_loss");
+    if (!(fabs(found - expected) < 1e-5)) fail_msg("held-out loss: expected %.8f, found %.8f", expected, found);
+    assert_true(last_number(out, "held_out_tokens") == 199);
+    kr_arena_free(&arena);
+    cli_free(&a);
+    cli_free(&b);
 }
 
 static void a_plan_changes_nothing(void **state)
@@ -324,6 +359,7 @@ int main(void)
         cmocka_unit_test(a_run_leaves_models_that_learned),
         cmocka_unit_test(the_same_command_goes_on),
         cmocka_unit_test(a_model_is_gone_on_with),
+        cmocka_unit_test(the_held_out_loss_is_that_of_perplexity),
         cmocka_unit_test(a_plan_changes_nothing),
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(a_damaged_checkpoint_is_named),

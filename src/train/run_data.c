@@ -298,6 +298,8 @@ krait_trainer_options kr_run_trainer_options(const kr_run_data *data, const kr_s
     o.threads = (int)v->train.threads;
     for (int isa = KRAIT_ISA_AUTO; isa < KRAIT_N_ISAS; isa++)
         if (strcmp(v->train.isa, krait_isa_name((krait_isa)isa)) == 0) o.isa = (krait_isa)isa;
+    o.dt_min = (float)v->model.dt_min;
+    o.dt_max = (float)v->model.dt_max;
     o.freeze = v->model.freeze.items;
     o.n_freeze = v->model.freeze.n;
     return o;

@@ -23,6 +23,7 @@ typedef struct kr_settings {
     struct {
         const char *shape, *from, *tokenizer;
         uint64_t vocab_size, d_model, n_layer, d_state, d_conv, expand, dt_rank;
+        double dt_min, dt_max;
         bool tied_head;
         kr_texts_list freeze;
     } model;

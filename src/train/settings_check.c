@@ -34,6 +34,11 @@ static krait_status check_model(const krait_training_settings *s, krait_error *e
     }
     if (!status) status = either(s, from, KR_SETTING(model.vocab_size), error);
     if (!status) status = either(s, from, KR_SETTING(model.tied_head), error);
+    if (!status) status = either(s, from, KR_SETTING(model.dt_min), error);
+    if (!status) status = either(s, from, KR_SETTING(model.dt_max), error);
+    if (!status && v->model.dt_min > v->model.dt_max)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "model.dt_min: expected at most model.dt_max, %g, found %g", v->model.dt_max,
+                       v->model.dt_min);
     if (status || v->model.from || v->model.shape) return status;
     if (!v->model.d_model || !v->model.n_layer)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
