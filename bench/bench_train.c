@@ -1,6 +1,6 @@
 /* A training step beside its matrix products alone:
  *
- *     bench_train [SHAPE] [-r ROWS] [-l LENGTH] [-t THREADS] [-s STEPS] [-p PIECE] [--bf16] [--recompute] [--alone]
+ *     bench_train [SHAPE] [-r ROWS] [-l LENGTH] [-t THREADS] [-s STEPS] [-p PIECE] [--bf16] [--recompute | --keep-states] [--alone]
  *
  * SHAPE: "small" (6 layers of 256, vocabulary 2048) or one of the published ones ("130m"). Steps and products are timed in turn,
  * the best of each counts; a step is one batch and one update. --alone: steps only, for a profiler. */
@@ -50,6 +50,8 @@ int main(int argc, char **argv)
             options.compute = KRAIT_WEIGHT_BF16;
         else if (strcmp(argv[i], "--recompute") == 0)
             options.recompute = true;
+        else if (strcmp(argv[i], "--keep-states") == 0)
+            options.keep_states = true;
         else if (strcmp(argv[i], "--alone") == 0)
             alone = true;
         else
@@ -95,9 +97,12 @@ int main(int argc, char **argv)
     }
     printf("%s %s%s, %zu x %zu, %d threads: %.0f tokens/s; step %.1f ms = gradients %.1f + update %.1f; products alone %.1f ms: "
            "%.1f %%\n",
-           shape, krait_weight_type_name(options.compute), options.recompute ? " recompute" : "", rows, length, options.threads,
-           (double)n / (gradients + update), 1e3 * (gradients + update), 1e3 * gradients, 1e3 * update, 1e3 * products,
-           100 * products / (gradients + update));
+           shape, krait_weight_type_name(options.compute),
+           options.recompute     ? " recompute"
+           : options.keep_states ? " keep states"
+                                 : "",
+           rows, length, options.threads, (double)n / (gradients + update), 1e3 * (gradients + update), 1e3 * gradients,
+           1e3 * update, 1e3 * products, 100 * products / (gradients + update));
     free(tokens);
     free(batch);
     krait_trainer_free(trainer);

@@ -10,13 +10,14 @@
 /* ---- reference vectors ----------------------------------------------------------------------------------------------- */
 
 /* The number of tensors checked. */
-static size_t check_gradients(const char *name, krait_isa isa, bool recompute)
+static size_t check_gradients(const char *name, krait_isa isa, int keep)
 {
     krait_error error;
     reference r = open_reference(name);
     krait_trainer_options options = constant();
     options.isa = isa;
-    options.recompute = recompute;
+    options.recompute = keep == 0;
+    options.keep_states = keep == 2;
     krait_trainer *trainer = trainer_of(&r, &options);
     assert_ok(krait_trainer_accumulate(trainer, r.rows, r.batch, &error));
     size_t checked = 0;
@@ -45,11 +46,11 @@ static void gradients_are_those_of_the_reference(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_MODELS; i++) {
-        size_t checked = check_gradients(reference_names[i], KRAIT_ISA_AUTO, false);
+        size_t checked = check_gradients(reference_names[i], KRAIT_ISA_AUTO, 1);
         assert_true(checked >= 10);
         for (int isa = KRAIT_ISA_PLAIN; isa < KRAIT_N_ISAS; isa++)
             if (krait_isa_available((krait_isa)isa))
-                assert_int_equal(check_gradients(reference_names[i], (krait_isa)isa, isa % 2 == 0), checked);
+                assert_int_equal(check_gradients(reference_names[i], (krait_isa)isa, isa % 3), checked);
     }
 }
 
@@ -130,6 +131,34 @@ static void recomputing_gives_the_same_bits(void **state)
     assert_ok(krait_trainer_accumulate(a, rows, ROWS, &error));
     assert_ok(krait_trainer_accumulate(b, rows, ROWS, &error));
     assert_same(gradient_of, a, b, 0);
+    krait_trainer_free(a);
+    krait_trainer_free(b);
+}
+
+/* The scan's output is then its backward pass's. */
+static void keeping_states_gives_the_same(void **state)
+{
+    (void)state;
+    krait_trainer_options options = constant();
+    krait_trainer *a = small_trainer(&options);
+    options.keep_states = true;
+    krait_trainer *b = small_trainer(&options);
+    krait_error error;
+    krait_state *carried[2];
+    for (int i = 0; i < 2; i++) assert_ok(krait_state_create(&carried[i], krait_trainer_model(a), &error));
+    /* Longer than a chunk of the scan, in one sequence and from a state. */
+    int32_t tokens[300], targets[300];
+    for (int i = 0; i < 300; i++) tokens[i] = text[i % ROWS][i % LENGTH], targets[i] = i % 3 ? text[1][i % LENGTH] : -1;
+    const size_t starts[] = { 7 };
+    for (int turn = 0; turn < 2; turn++) {
+        krait_train_row rows[] = { { tokens, targets, 300, turn ? starts : NULL, (size_t)turn, carried[0] }, row_of(1, 0, 50) };
+        assert_ok(krait_trainer_accumulate(a, rows, 2, &error));
+        rows[0].state = carried[1];
+        assert_ok(krait_trainer_accumulate(b, rows, 2, &error));
+        assert_same(gradient_of, b, a, 2e-6);
+    }
+    krait_state_free(carried[0]);
+    krait_state_free(carried[1]);
     krait_trainer_free(a);
     krait_trainer_free(b);
 }
@@ -463,6 +492,7 @@ int main(void)
         cmocka_unit_test(ten_steps_are_those_of_the_reference),
         cmocka_unit_test(loss_goes_down),
         cmocka_unit_test(recomputing_gives_the_same_bits),
+        cmocka_unit_test(keeping_states_gives_the_same),
         cmocka_unit_test(the_number_of_threads_does_not_change_a_bit),
         cmocka_unit_test(gathered_batches_are_one_batch),
         cmocka_unit_test(packed_documents_are_separate_ones),

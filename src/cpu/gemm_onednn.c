@@ -2,6 +2,7 @@
  * limit at 256 rows and more, where dnnl_sgemm reaches 60-90 % on two threads. (Weights packed beforehand give 3 % more, for
  * a second copy of them.) Primitives are made anew for each call, which takes 4 us: oneDNN caches what is behind them. */
 #include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
 
 #include "base/threads.h"
 #include "cpu/device.h"
@@ -106,6 +107,26 @@ static void destroy(objects *o)
     if (o->engine) dnnl_engine_destroy(o->engine);
 }
 
+/* oneDNN gives the working memory of a thread's products back to the system when the last of its primitives is destroyed, and the
+ * next one gets it page by page, each cleared: 3 % of a training step. So the last primitive is kept until the next is made or the thread
+ * ends. */
+static pthread_key_t last_key;
+static pthread_once_t last_once = PTHREAD_ONCE_INIT;
+static bool last_works;
+
+static void destroy_last(void *last) { dnnl_primitive_destroy(last); }
+static void make_last_key(void) { last_works = pthread_key_create(&last_key, destroy_last) == 0; }
+
+/* Takes the primitive, unless that fails. */
+static void keep_as_last(dnnl_primitive_t *product)
+{
+    if (pthread_once(&last_once, make_last_key) != 0 || !last_works) return;
+    dnnl_primitive_t before = pthread_getspecific(last_key);
+    if (pthread_setspecific(last_key, *product) != 0) return;
+    *product = NULL;
+    if (before) dnnl_primitive_destroy(before);
+}
+
 bool kr_gemm(int threads, const kr_gemm_product *p)
 {
     objects o = { 0 };
@@ -128,6 +149,7 @@ bool kr_gemm(int threads, const kr_gemm_product *p)
         dnnl_exec_arg_t arguments[] = { { DNNL_ARG_SRC, o.a }, { DNNL_ARG_WEIGHTS, o.b }, { DNNL_ARG_DST, o.y } };
         done = dnnl_primitive_execute(o.product, o.stream, 3, arguments) == dnnl_success
                && dnnl_stream_wait(o.stream) == dnnl_success;
+        keep_as_last(&o.product);
     }
     destroy(&o);
     kr_threads_set(before);

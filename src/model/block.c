@@ -1,5 +1,9 @@
 #include "model/block.h"
 
+#include <string.h>
+
+#include "base/threads.h"
+
 size_t kr_dim_size(kr_dim dim, const krait_config *config)
 {
     switch (dim) {
@@ -34,6 +38,31 @@ size_t kr_parameter_count(const kr_parameter *parameter, const krait_config *con
     size_t count = 1;
     for (int i = 0; parameter->shape[i] != KR_DIM_END; i++) count *= kr_dim_size(parameter->shape[i], config);
     return count;
+}
+
+typedef struct copying {
+    kr_view to;
+    kr_cview from;
+    size_t n, columns;
+} copying;
+
+static void copy_share(void *context, int thread, int n_threads)
+{
+    const copying *c = context;
+    size_t begin, end;
+    kr_share(c->n, 1, thread, n_threads, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        if (c->from.data)
+            memcpy(c->to.data + i * c->to.stride, c->from.data + i * c->from.stride, c->columns * sizeof(float));
+        else
+            memset(c->to.data + i * c->to.stride, 0, c->columns * sizeof(float));
+    }
+}
+
+void kr_copy_rows(int threads, kr_view to, kr_cview from, size_t n, size_t columns)
+{
+    enum { WORTH_THREADS = 1 << 16 };
+    kr_parallel(n * columns < WORTH_THREADS ? 1 : threads, copy_share, &(copying){ to, from, n, columns });
 }
 
 const kr_block *kr_block_of(krait_family family)

@@ -91,8 +91,11 @@ typedef struct kr_block_batch {
     float *const *state[KR_STATE_PARTS]; /* of this layer: for each part, one [rows, channels] per sequence */
 } kr_block_batch;
 
-/* The same for training. Activations are kept by layer, from the forward pass to the backward pass: the residual stream before the block, and
- * unless `recompute`, in_proj's output. Everything else is computed again, which is cheap beside the products that are not. */
+/* What a layer keeps from the forward pass to the backward pass: the residual stream before the block; in_proj's output; the scan's chunk
+ * states. What it does not keep is computed again. */
+typedef enum kr_keep { KR_KEEP_RESIDUAL = 0, KR_KEEP_PROJECTED, KR_KEEP_STATES } kr_keep;
+
+/* The tokens of a piece of a training batch. */
 typedef struct kr_block_training {
     size_t n_tokens;
     kr_rows rows;
@@ -100,7 +103,7 @@ typedef struct kr_block_training {
     const float *const
         *before[KR_STATE_PARTS];         /* of this layer: for each part, one state per sequence to begin from, or NULL: zeros */
     float *const *state[KR_STATE_PARTS]; /* out: where the sequences ended; backward only changes them */
-    bool recompute;
+    kr_keep keep;
     float *saved; /* saved_size() floats of this layer */
     float *work;  /* train_work_size() floats, not kept */
 } kr_block_training;
@@ -123,7 +126,7 @@ typedef struct kr_block {
     void (*products)(const kr_exec *exec, const krait_config *config, const void *layer, size_t n_tokens, kr_view x, float *work);
 
     /* Training: floats that a layer keeps, floats of working memory (chunks: kr_scan_chunks()), bytes of scratch. */
-    size_t (*saved_size)(const krait_config *config, size_t n_tokens, bool recompute);
+    size_t (*saved_size)(const krait_config *config, size_t n_tokens, size_t chunks, kr_keep keep);
     size_t (*train_work_size)(const krait_config *config, size_t n_tokens, size_t chunks);
     size_t (*train_scratch_size)(const kr_device *device, int threads, const krait_config *config, size_t n_tokens);
     void (*train_forward)(const kr_exec *exec, const krait_config *config, const void *layer, const kr_block_training *training);
@@ -135,6 +138,9 @@ typedef struct kr_block {
     void (*train_products)(const kr_exec *exec, const krait_config *config, const void *layer, void *gradients,
                            const kr_block_training *training);
 } kr_block;
+
+/* to[i, :] = from[i, :] for n rows, from.data NULL: zeros. */
+void kr_copy_rows(int threads, kr_view to, kr_cview from, size_t n, size_t columns);
 
 /* The block of a family. */
 const kr_block *kr_block_of(krait_family family);

@@ -231,7 +231,7 @@ static void products(const kr_exec *exec, const krait_config *config, const void
 /* Memory of a training pass. A quantity and its gradient share memory where one is read before the other is written. */
 typedef struct train_work {
     kr_view residual; /* saved */
-    kr_view xz;       /* saved, or work if it is computed again; then its gradient */
+    kr_view xz;       /* saved, or work if it is computed again, as chunks; then its gradient */
     kr_view u;        /* [n, d_model]; its gradient is in du */
     kr_view du;
     kr_view x;      /* [n, d_inner]: after the convolution */
@@ -251,20 +251,21 @@ static kr_view take(float *memory, size_t *used, size_t n, size_t columns)
     return view;
 }
 
-static size_t carve_saved(train_work *t, float *saved, const krait_config *config, size_t n, bool recompute)
+static size_t carve_saved(train_work *t, float *saved, const krait_config *config, size_t n, size_t chunks, kr_keep keep)
 {
     size_t used = 0;
     t->residual = take(saved, &used, n, (size_t)config->d_model);
-    if (!recompute) t->xz = take(saved, &used, n, 2 * (size_t)config->d_inner);
+    if (keep >= KR_KEEP_PROJECTED) t->xz = take(saved, &used, n, 2 * (size_t)config->d_inner);
+    if (keep >= KR_KEEP_STATES) t->chunks = take(saved, &used, chunks, (size_t)config->d_state * (size_t)config->d_inner).data;
     return used;
 }
 
-static size_t carve_work(train_work *t, float *memory, const krait_config *config, size_t n, size_t chunks, bool recompute)
+static size_t carve_work(train_work *t, float *memory, const krait_config *config, size_t n, size_t chunks, kr_keep keep)
 {
     const size_t d_model = (size_t)config->d_model, d_inner = (size_t)config->d_inner,
                  parts = kr_dim_size(KR_DT_RANK_2_D_STATE, config);
     size_t used = 0;
-    if (recompute) t->xz = take(memory, &used, n, 2 * d_inner);
+    if (keep < KR_KEEP_PROJECTED) t->xz = take(memory, &used, n, 2 * d_inner);
     t->u = take(memory, &used, n, d_model);
     t->du = take(memory, &used, n, d_model);
     t->x = take(memory, &used, n, d_inner);
@@ -274,20 +275,20 @@ static size_t carve_work(train_work *t, float *memory, const krait_config *confi
     t->delta = take(memory, &used, n, d_inner);
     t->y = take(memory, &used, n, d_inner);
     t->dy = take(memory, &used, n, d_inner);
-    t->chunks = take(memory, &used, chunks, (size_t)config->d_state * d_inner).data;
+    if (keep < KR_KEEP_STATES) t->chunks = take(memory, &used, chunks, (size_t)config->d_state * d_inner).data;
     return used;
 }
 
-static size_t saved_size(const krait_config *config, size_t n_tokens, bool recompute)
+static size_t saved_size(const krait_config *config, size_t n_tokens, size_t chunks, kr_keep keep)
 {
     train_work t;
-    return carve_saved(&t, NULL, config, n_tokens, recompute);
+    return carve_saved(&t, NULL, config, n_tokens, chunks, keep);
 }
 
 static size_t train_work_size(const krait_config *config, size_t n_tokens, size_t chunks)
 {
     train_work t;
-    return carve_work(&t, NULL, config, n_tokens, chunks, true);
+    return carve_work(&t, NULL, config, n_tokens, chunks, KR_KEEP_RESIDUAL);
 }
 
 static size_t train_scratch_size(const kr_device *device, int threads, const krait_config *config, size_t n_tokens)
@@ -388,9 +389,9 @@ static void forward_in(const kr_exec *exec, const krait_config *config, const ma
     linear(exec, n, from_column(t->u, 0), layer->in_proj, layer->in_proj_bias, false, t->xz);
 }
 
-/* From there to out_proj's input, t->y; chunks: kr_scan.saved. */
+/* From there to the scan's inputs. */
 static void forward_mixer(const kr_exec *exec, const krait_config *config, const mamba_layer *layer,
-                          const kr_block_training *training, const train_work *t, float *chunks)
+                          const kr_block_training *training, const train_work *t)
 {
     const size_t n = training->n_tokens;
     begin_states(training, config);
@@ -402,6 +403,12 @@ static void forward_mixer(const kr_exec *exec, const krait_config *config, const
         kr_rms_norm_run(exec, &norm);
     }
     linear(exec, n, from_column(t->normed, 0), layer->dt_proj, NULL, false, t->delta);
+}
+
+/* And to out_proj's, t->y; chunks: kr_scan.saved. */
+static void forward_scan(const kr_exec *exec, const krait_config *config, const mamba_layer *layer,
+                         const kr_block_training *training, const train_work *t, float *chunks)
+{
     kr_scan scan = mixer_scan(config, layer, training, t);
     scan.saved = chunks;
     kr_scan_run(exec, &scan);
@@ -410,8 +417,9 @@ static void forward_mixer(const kr_exec *exec, const krait_config *config, const
 static train_work carve_training(const krait_config *config, const kr_block_training *training)
 {
     train_work t;
-    carve_saved(&t, training->saved, config, training->n_tokens, training->recompute);
-    carve_work(&t, training->work, config, training->n_tokens, kr_scan_chunks(training->rows), training->recompute);
+    const size_t chunks = kr_scan_chunks(training->rows);
+    carve_saved(&t, training->saved, config, training->n_tokens, chunks, training->keep);
+    carve_work(&t, training->work, config, training->n_tokens, chunks, training->keep);
     return t;
 }
 
@@ -420,11 +428,10 @@ static void train_forward(const kr_exec *exec, const krait_config *config, const
     const mamba_layer *layer = opaque;
     const size_t n = training->n_tokens;
     const train_work t = carve_training(config, training);
-    for (size_t i = 0; i < n; i++)
-        memcpy(t.residual.data + i * t.residual.stride, training->x.data + i * training->x.stride,
-               (size_t)config->d_model * sizeof(float));
+    kr_copy_rows(exec->threads, t.residual, from_column(training->x, 0), n, (size_t)config->d_model);
     forward_in(exec, config, layer, n, &t);
-    forward_mixer(exec, config, layer, training, &t, NULL);
+    forward_mixer(exec, config, layer, training, &t);
+    forward_scan(exec, config, layer, training, &t, training->keep == KR_KEEP_STATES ? t.chunks : NULL);
     linear(exec, n, from_column(t.y, 0), layer->out_proj, layer->out_proj_bias, true, training->x);
 }
 
@@ -448,16 +455,21 @@ static void backward(const kr_exec *exec, const krait_config *config, const void
     const size_t n = training->n_tokens, d_inner = (size_t)config->d_inner, d_state = (size_t)config->d_state,
                  dt_rank = (size_t)config->dt_rank;
     const train_work t = carve_training(config, training);
-    if (training->recompute) {
+    if (training->keep == KR_KEEP_RESIDUAL) {
         forward_in(exec, config, layer, n, &t);
     } else {
         kr_rms_norm norm = residual_norm(config, layer, n, &t);
         kr_rms_norm_run(exec, &norm);
     }
-    forward_mixer(exec, config, layer, training, &t, t.chunks);
+    forward_mixer(exec, config, layer, training, &t);
+    /* The scan's backward pass computes its states again, chunk by chunk, and with them its output: what is kept of it is where a chunk
+     * begins. */
+    const bool kept = training->keep == KR_KEEP_STATES;
+    if (!kept) forward_scan(exec, config, layer, training, &t, t.chunks);
 
-    linear_backward(exec, n, from_column(t.y, 0), from_column(training->x, 0), layer->out_proj, t.dy, false, gradients->out_proj,
-                    gradients->out_proj_bias);
+    const kr_matrix none = { 0 };
+    linear_backward(exec, n, from_column(t.y, 0), from_column(training->x, 0), layer->out_proj, t.dy, false,
+                    kept ? none : gradients->out_proj, kept ? NULL : gradients->out_proj_bias);
     kr_scan scan = mixer_scan(config, layer, training, &t);
     scan.saved = t.chunks;
     kr_scan_backward_run(exec, &(kr_scan_backward){ .forward = scan,
@@ -469,7 +481,11 @@ static void backward(const kr_exec *exec, const krait_config *config, const void
                                                     .dC = { t.ddbc.data + dt_rank + d_state, t.ddbc.stride },
                                                     .dA = (float *)gradients->A,
                                                     .dD = (float *)gradients->D,
-                                                    .ddelta_bias = (float *)gradients->dt_bias });
+                                                    .ddelta_bias = (float *)gradients->dt_bias,
+                                                    .y = kept ? t.y : (kr_view){ 0 } });
+    if (kept)
+        linear_backward(exec, n, from_column(t.y, 0), from_column(training->x, 0), layer->out_proj, (kr_view){ 0 }, false,
+                        gradients->out_proj, gradients->out_proj_bias);
     linear_backward(exec, n, from_column(t.normed, 0), from_column(t.delta, 0), layer->dt_proj, t.ddbc, false, gradients->dt_proj,
                     NULL);
     for (int part = 0; config->family == KRAIT_FAMILY_FALCON_MAMBA && part < 3; part++) {

@@ -42,9 +42,10 @@ static bool size_up(kr_train_memory *m, sizes *s, const krait_config *config, co
     m->scratch_size = 0;
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (needs[i] > m->scratch_size) m->scratch_size = needs[i];
-    bool fits = kr_mul(n, d_model, &s->x)
-                && kr_mul(block->saved_size(config, n, m->recompute), (size_t)config->n_layer, &s->saved)
-                && kr_mul(m->head_rows, d_model, &s->head) && kr_mul(m->head_rows, vocab_size, &s->logits);
+    bool fits =
+        kr_mul(n, d_model, &s->x)
+        && kr_mul(block->saved_size(config, n, n / KR_SCAN_CHUNK + m->max_sequences, m->keep), (size_t)config->n_layer, &s->saved)
+        && kr_mul(m->head_rows, d_model, &s->head) && kr_mul(m->head_rows, vocab_size, &s->logits);
     size_t floats = 0, bytes = m->scratch_size;
     for (size_t part = 0; part < KR_STATE_PARTS; part++)
         fits = fits && kr_mul(state_count(config, block, part), m->max_sequences, &s->states[part])
@@ -80,7 +81,7 @@ void kr_train_memory_free(kr_train_memory *m)
     kr_free(m->head_tokens);
     kr_free(m->head_targets);
     kr_free(m->scratch);
-    *m = (kr_train_memory){ .recompute = m->recompute };
+    *m = (kr_train_memory){ .keep = m->keep };
 }
 
 krait_status kr_train_memory_reserve(kr_train_memory *m, const krait_config *config, const kr_device *device, int threads,
@@ -140,8 +141,9 @@ static kr_block_training layer_training(const pass *p, size_t layer)
     kr_block_training training = { .n_tokens = n,
                                    .rows = p->piece->rows,
                                    .x = { m->x, (size_t)config->d_model },
-                                   .recompute = m->recompute,
-                                   .saved = m->saved + layer * block->saved_size(config, n, m->recompute),
+                                   .keep = m->keep,
+                                   .saved =
+                                       m->saved + layer * block->saved_size(config, n, kr_scan_chunks(p->piece->rows), m->keep),
                                    .work = m->work };
     for (size_t part = 0; part < block->n_state; part++) {
         const float **before = m->before + part * m->max_sequences;

@@ -18,7 +18,7 @@ typedef struct kr_train_piece {
 /* Memory for pieces of up to so many tokens and sequences. */
 typedef struct kr_train_memory {
     size_t max_tokens, max_sequences;
-    bool recompute;
+    kr_keep keep;
     size_t head_rows; /* that go through the head at once */
     float *x;         /* [max_tokens, d_model]: the residual stream, then its gradient */
     float *saved;     /* of each layer */
@@ -37,7 +37,7 @@ typedef struct kr_train_memory {
  * size_t. */
 bool kr_train_memory_plan(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
                           size_t max_tokens, size_t max_sequences);
-/* Makes room for at least so much; keeps what is there if it suffices. Set recompute before the first call; on failure it is
+/* Makes room for at least so much; keeps what is there if it suffices. Set keep before the first call; on failure it is
  * empty. */
 krait_status kr_train_memory_reserve(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
                                      size_t n_tokens, size_t n_sequences, krait_error *error);

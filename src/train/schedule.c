@@ -122,3 +122,8 @@ size_t kr_piece_tokens(const krait_trainer_options *options)
     enum { USUAL = 2048 };
     return options->piece_tokens ? options->piece_tokens : USUAL;
 }
+
+kr_keep kr_keep_of(const krait_trainer_options *options)
+{
+    return options->recompute ? KR_KEEP_RESIDUAL : options->keep_states ? KR_KEEP_STATES : KR_KEEP_PROJECTED;
+}

@@ -59,7 +59,7 @@ static krait_status create(krait_trainer *t, const krait_config *config, uint64_
     t->options = *options;
     t->options.freeze = NULL;
     t->options.n_freeze = 0;
-    t->memory.recompute = options->recompute;
+    t->memory.keep = kr_keep_of(options);
     t->device = kr_cpu_device(isa);
     t->threads = options->threads ? options->threads : kr_threads_available();
     status = allocate(t, error);
@@ -476,7 +476,7 @@ krait_status krait_trainer_plan(const krait_config *config, const krait_trainer_
     const size_t most = kr_piece_tokens(options), together = window >= most ? 1 : most / window < rows ? most / window : rows;
     const int threads = options->threads ? options->threads : kr_threads_available();
     size_t flat = 0, owned = 0, tokens;
-    t.memory.recompute = options->recompute;
+    t.memory.keep = kr_keep_of(options);
     if (!status
         && (!array_bytes(&t, options->compute, &flat, &owned) || !kr_mul(together, window, &tokens)
             || !kr_train_memory_plan(&t.memory, config, kr_cpu_device(isa), threads, tokens, together)))

@@ -68,5 +68,6 @@ kr_tensor kr_slot_tensor(const kr_slot *slot, const krait_config *config);
 
 krait_status kr_trainer_options_check(const krait_trainer_options *options, krait_error *error);
 size_t kr_piece_tokens(const krait_trainer_options *options);
+kr_keep kr_keep_of(const krait_trainer_options *options);
 
 #endif
