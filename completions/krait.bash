@@ -4,7 +4,7 @@ _krait() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]} options
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize train bench data tokenizer pull list rm plot help version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run inspect tokenize logits perplexity quantize train bench data tokenizer pull list rm plot task help version" -- "$word")
         return
     fi
     case $command in
@@ -69,8 +69,13 @@ _krait() {
     plot)
         options="-y --series -x --axis --from --to --log --smooth -o --out --size --title --name --ascii --json -h --help"
         ;;
+    task)
+        options="--length --memory --vocabulary --layers --width --state -m --model --steps --batch --lr --seed -t --threads --isa
+            --test --samples -o --out --plot --size --ascii --json -h --help"
+        [[ $word != -* ]] && options="induction selective-copying copying"
+        ;;
     help)
-        options="run inspect tokenize logits perplexity quantize train bench data tokenizer pull list rm plot"
+        options="run inspect tokenize logits perplexity quantize train bench data tokenizer pull list rm plot task"
         ;;
     *) return ;;
     esac

@@ -18,6 +18,7 @@ _krait() {
         'list:list the models that are downloaded'
         'rm:remove a downloaded model'
         'plot:draw the curves of training runs'
+        'task:learn one of the synthetic tasks, and test it at any length'
         'help:explain a command'
         'version:print the version'
     )
@@ -314,6 +315,31 @@ _krait() {
             '--json[one JSON object with the points]' \
             '(-h --help)'{-h,--help}'[show a summary of the options]' \
             '*:run:_files'
+        ;;
+    task)
+        _arguments \
+            '--length[tokens of the longest sequences that are learned from]:n: ' \
+            '--memory[tokens to be copied]:n: ' \
+            '--vocabulary[different tokens]:n: ' \
+            '--layers[layers of the model]:n: ' \
+            '--width[its d_model]:n: ' \
+            '--state[its d_state]:n: ' \
+            '(-m --model)'{-m,--model}'[test this model and learn nothing]:file:_files' \
+            '--steps[updates of the parameters]:n: ' \
+            '--batch[tokens of a step]:n: ' \
+            '--lr[learning rate]:x: ' \
+            '--seed[of the model and the sequences]:n: ' \
+            '(-t --threads)'{-t,--threads}'[threads]:n: ' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
+            '*--test[lengths, ascending]:n,...: ' \
+            '--samples[sequences of each length]:n: ' \
+            '(-o --out)'{-o,--out}'[keep the model and the results]:folder:_files -/' \
+            '*--plot[draw accuracy over length, .svg or .png]:file:_files -g "*.(svg|png)"' \
+            '--size[width and height]:WxH: ' \
+            '--ascii[letters instead of braille dots]' \
+            '--json[one JSON object]' \
+            '(-h --help)'{-h,--help}'[show a summary of the options]' \
+            ':task:(induction selective-copying copying)'
         ;;
     help) _describe command commands ;;
     esac

@@ -9,8 +9,8 @@
 
 #ifdef KRAIT_CLI
 
-static const char *const commands[] = { "run",  "inspect", "tokenize", "logits", "perplexity", "quantize", "bench",
-                                        "pull", "list",    "rm",       "plot",   "data",       "train",    "tokenizer" };
+static const char *const commands[] = { "run",  "inspect", "tokenize", "logits", "perplexity", "quantize",  "bench", "pull",
+                                        "list", "rm",      "plot",     "data",   "train",      "tokenizer", "task" };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void help_explains_every_command(void **state)

@@ -16,6 +16,6 @@ enum {
 
 extern const kr_command kr_command_run, kr_command_inspect, kr_command_tokenize, kr_command_logits, kr_command_perplexity,
     kr_command_bench, kr_command_quantize, kr_command_pull, kr_command_list, kr_command_rm, kr_command_plot, kr_command_data,
-    kr_command_train, kr_command_tokenizer;
+    kr_command_train, kr_command_tokenizer, kr_command_task;
 
 #endif

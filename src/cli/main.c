@@ -11,7 +11,7 @@ static const kr_command *const commands[] = { &kr_command_run,    &kr_command_in
                                               &kr_command_logits, &kr_command_perplexity, &kr_command_quantize,
                                               &kr_command_bench,  &kr_command_pull,       &kr_command_list,
                                               &kr_command_rm,     &kr_command_plot,       &kr_command_data,
-                                              &kr_command_train,  &kr_command_tokenizer };
+                                              &kr_command_train,  &kr_command_tokenizer,  &kr_command_task };
 
 /* What failures outside of any subcommand are reported as. */
 static const kr_command help_command = { .name = "help" };
