@@ -40,24 +40,28 @@ typedef struct krait_trainer_options {
     float beta1, beta2, epsilon;            /* of AdamW */
     float weight_decay;                     /* of matrices and convolutions; A_log, D, biases and norms never decay */
     float clip_norm;                        /* the gradient is scaled down to this norm where it is larger; 0: never */
-    float dt_min,
-        dt_max; /* a new model's step sizes delta = softplus(dt_bias) are drawn between them, log-uniformly; both 0: 0.001
-                                  and 0.1, as the paper's. The smaller they are, the longer a state remembers before anything is learned */
+    /* A new model's step sizes delta = softplus(dt_bias) are drawn between them, log-uniformly; both 0: 0.001 and 0.1, as the paper's. The
+     * smaller they are, the longer a state remembers before anything is learned. */
+    float dt_min, dt_max;
     krait_schedule schedule;
     uint64_t warmup_steps, total_steps; /* total_steps: cosine and WSD need it */
     uint64_t decay_steps;               /* WSD */
-    krait_weight_type
-        compute;    /* KRAIT_WEIGHT_F32, or _BF16: products of bfloat16, of float32 parameters that are rounded for them */
-    bool recompute; /* keep the residual stream of each layer alone, run each block's forward once more in the backward pass */
-    bool
-        keep_states; /* keep the scan's states as well, one in 128 tokens: a twentieth more memory, some 8 % faster; not with recompute */
-    size_t piece_tokens; /* rows go through the model in groups of about so many tokens, which memory is proportional to; a
-                                  longer document is not cut. 0: chosen by size */
-    int threads;         /* 0: as many as the process may use */
+    /* KRAIT_WEIGHT_F32, or _BF16: products of bfloat16, of float32 parameters that are rounded for them. */
+    krait_weight_type compute;
+    /* Keep the residual stream of each layer alone, and run each block's forward pass once more in the backward pass. */
+    bool recompute;
+    /* Keep the scan's states as well, one in 128 tokens: a twentieth more memory, some 8 % faster. Not with recompute. */
+    bool keep_states;
+    /* Rows go through the model in groups of about so many tokens, which memory is proportional to; a longer document is not cut. 0:
+     * chosen by size. */
+    size_t piece_tokens;
+    /* 0: as many as the process may use. The same number gives the same bits. Another number may give others in bfloat16, where oneDNN splits
+     * sums between threads; in float32 it has not been seen to. */
+    int threads;
     krait_isa isa;
-    const char *const
-        *freeze; /* patterns of names ("backbone.layers.*.mixer.A_log"; * any text, ? any character): what they fit does
-                                  not change; one that fits nothing is an error. Only read by krait_trainer_create() */
+    /* Patterns of names ("backbone.layers.*.mixer.A_log"; * any text, ? any character): what they fit does not change; one that fits
+     * nothing is an error. Only read by krait_trainer_create(). */
+    const char *const *freeze;
     size_t n_freeze;
 } krait_trainer_options;
 
