@@ -50,7 +50,8 @@ typedef struct krait_trainer_options {
     krait_weight_type compute;
     /* Keep the residual stream of each layer alone, and run each block's forward pass once more in the backward pass. */
     bool recompute;
-    /* Keep the scan's states as well, one in 128 tokens: a twentieth more memory, some 8 % faster. Not with recompute. */
+    /* Keep the scan's states as well, one in 128 tokens: a twentieth more memory, and no forward scan of its own in
+     * the backward pass. Not with recompute. */
     bool keep_states;
     /* Rows go through the model in groups of about so many tokens, which memory is proportional to; a longer document is not cut. 0:
      * chosen by size. */

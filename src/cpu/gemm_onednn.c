@@ -108,7 +108,7 @@ static void destroy(objects *o)
 }
 
 /* oneDNN gives the working memory of a thread's products back to the system when the last of its primitives is destroyed, and the
- * next one gets it page by page, each cleared: 3 % of a training step. So the last primitive is kept until the next is made or the thread
+ * next one gets it page by page, each cleared. So the last primitive is kept until the next is made or the thread
  * ends. */
 static pthread_key_t last_key;
 static pthread_once_t last_once = PTHREAD_ONCE_INIT;
