@@ -110,7 +110,7 @@ static void usage_errors_say_what_was_expected(void **state)
         { { "run", "--temp", "1e999" }, "--temp 1e999: expected" },
         { { "run", "--top-p", "1.5" }, "--top-p 1.5: expected a number from 0 to 1" },
         { { "run", "--seed", "-1" }, "--seed -1: expected" },
-        { { "run", "--isa", "sse" }, "--isa sse: expected one of auto|plain|avx2|avx512|avx512-bf16|neon" },
+        { { "run", "--isa", "sse" }, "--isa sse: expected one of auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|neon|neon-dot" },
         { { "run", "--ids", "1,,2" }, "--ids 1,,2: expected" },
         { { "run", "--ids", "" }, "--ids : expected" },
         { { "run", "--ids", "4294967296" }, "expected a whole number from 0 to 2147483647" },

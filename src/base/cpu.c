@@ -4,14 +4,38 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
-static const char *const isa_names[] = { "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16" };
+static const char *const isa_names[] = { "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16", "avx2-vnni", "neon-dot" };
+/* The best first. */
+static const krait_isa by_speed[] = { KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX512, KRAIT_ISA_AVX2_VNNI, KRAIT_ISA_AVX2,
+                                      KRAIT_ISA_NEON_DOT,    KRAIT_ISA_NEON,   KRAIT_ISA_PLAIN };
 enum { N_ISAS = sizeof isa_names / sizeof *isa_names };
 _Static_assert((int)N_ISAS == (int)KRAIT_N_ISAS, "a name for each");
 
 const char *krait_isa_name(krait_isa isa) { return (unsigned)isa < N_ISAS ? isa_names[isa] : "unknown"; }
+
+#if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
+/* Not every compiler's __builtin_cpu_supports() knows it. Its registers are AVX2's. */
+static bool has_avx_vnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
+static bool has_dot(void)
+{
+#if defined(__linux__)
+    return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP */
+#else
+    return false;
+#endif
+}
+#endif
 
 bool krait_isa_available(krait_isa isa)
 {
@@ -20,6 +44,7 @@ bool krait_isa_available(krait_isa isa)
     case KRAIT_ISA_PLAIN: return true;
 #if defined(__x86_64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case KRAIT_ISA_AVX2_VNNI: return has_avx_vnni() && krait_isa_available(KRAIT_ISA_AVX2);
     case KRAIT_ISA_AVX512:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
                && __builtin_cpu_supports("avx512vl") && krait_isa_available(KRAIT_ISA_AVX2);
@@ -28,6 +53,7 @@ bool krait_isa_available(krait_isa isa)
                && krait_isa_available(KRAIT_ISA_AVX512);
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_NEON: return true; /* part of the base architecture */
+    case KRAIT_ISA_NEON_DOT: return has_dot();
 #endif
     default: return false;
     }
@@ -35,9 +61,9 @@ bool krait_isa_available(krait_isa isa)
 
 krait_isa kr_isa_best(void)
 {
-    for (int isa = N_ISAS - 1; isa > KRAIT_ISA_PLAIN; isa--)
-        if (krait_isa_available((krait_isa)isa)) return (krait_isa)isa;
-    return KRAIT_ISA_PLAIN;
+    size_t i = 0;
+    while (!krait_isa_available(by_speed[i])) i++; /* the last one is */
+    return by_speed[i];
 }
 
 static void list_available(char *list, size_t size)
@@ -52,7 +78,7 @@ static void list_available(char *list, size_t size)
 
 krait_status kr_isa_resolve(krait_isa *isa, krait_error *error)
 {
-    char available[64];
+    char available[96];
     list_available(available, sizeof available);
     if (*isa == KRAIT_ISA_AUTO) {
         const char *name = getenv("KRAIT_ISA");

@@ -109,6 +109,12 @@ VEC_INLINE ivec ivec_high4(ivec a) { return ivec_low4(_mm256_srli_epi16(a, 4)); 
 
 /* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
  * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
+#if defined(__AVXVNNI__)
+enum { VEC_Q8_OFFSET = 1 };
+VEC_INLINE ivec ivec_q8(ivec numbers) { return numbers; }
+VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c) { return _mm256_dpbusd_avx_epi32(sum, a, c); }
+VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c) { return _mm256_dpbusd_avx_epi32(sum, a, c); }
+#else
 enum { VEC_Q8_OFFSET = 0 };
 VEC_INLINE ivec ivec_q8(ivec numbers) { return _mm256_xor_si256(numbers, _mm256_set1_epi8(-128)); }
 VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c)
@@ -116,5 +122,6 @@ VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, c), _mm256_set1_epi16(1)));
 }
 VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c) { return ivec_dot4(sum, _mm256_abs_epi8(a), _mm256_sign_epi8(c, a)); }
+#endif
 
 #endif
