@@ -17,14 +17,35 @@ typedef struct scan_tile {
 
 enum {
     SCAN_TILE_VECTORS = KR_SCAN_TILE_CHANNELS / VEC_LANES,
-    SCAN_STATES = VEC_REGISTERS / 2 /* states in registers */
+    SCAN_STATES = VEC_REGISTERS / 2, /* states in registers */
+    SCAN_AHEAD = 8                   /* tokens */
 };
 
-/* Pass 1; returns for each vector of channels the largest |dt|. */
-VEC_INLINE void scan_inputs(const kr_scan *op, scan_tile *tile, size_t token, size_t n_tokens, size_t channel, size_t n_channels,
-                            vec largest[])
+/* Starts reading [n_rows, n_channels] into the second cache: rows are too far apart for the processor to guess. */
+VEC_INLINE void scan_fetch(const float *rows, size_t n_rows, size_t stride, size_t n_channels)
+{
+    for (size_t n = 0; n < n_rows; n++)
+        for (size_t c = 0; c < n_channels; c += 16) __builtin_prefetch(rows + n * stride + c, 0, 2);
+}
+
+/* What the backward pass starts a chunk from. */
+VEC_INLINE void scan_save(const kr_scan *op, const float *state, float *saved, size_t channel, size_t n_channels)
+{
+    for (size_t i = channel; i < op->d_state * op->d_inner; i += op->d_inner)
+        memcpy(saved + i, state + i, n_channels * sizeof *saved);
+}
+
+/* Pass 1; returns for each vector of channels the largest |dt|. Asks for rows ahead, up to the n_left-th that follows, and for those
+ * of pass 3. */
+VEC_INLINE void scan_inputs(const kr_scan *op, scan_tile *tile, size_t token, size_t n_tokens, size_t n_left, size_t channel,
+                            size_t n_channels, vec largest[])
 {
     for (size_t t = 0; t < n_tokens; t++) {
+        if (t + SCAN_AHEAD < n_left) {
+            scan_fetch(op->delta.data + (token + t + SCAN_AHEAD) * op->delta.stride + channel, 1, 0, n_channels);
+            scan_fetch(op->u.data + (token + t + SCAN_AHEAD) * op->u.stride + channel, 1, 0, n_channels);
+        }
+        if (op->z.data && n_left > 1) scan_fetch(op->z.data + (token + t) * op->z.stride + channel, 1, 0, n_channels);
         const float *delta = op->delta.data + (token + t) * op->delta.stride + channel;
         const float *u = op->u.data + (token + t) * op->u.stride + channel;
         for (size_t c = 0; c < n_channels; c += VEC_LANES) {
@@ -106,20 +127,6 @@ VEC_INLINE void scan_outputs(const kr_scan *op, scan_tile *tile, size_t token, s
     }
 }
 
-/* Starts reading [n_rows, n_channels] into the second cache: rows are too far apart for the processor to guess. */
-VEC_INLINE void scan_fetch(const float *rows, size_t n_rows, size_t stride, size_t n_channels)
-{
-    for (size_t n = 0; n < n_rows; n++)
-        for (size_t c = 0; c < n_channels; c += 16) __builtin_prefetch(rows + n * stride + c, 0, 2);
-}
-
-/* What the backward pass starts a chunk from. */
-VEC_INLINE void scan_save(const kr_scan *op, const float *state, float *saved, size_t channel, size_t n_channels)
-{
-    for (size_t i = channel; i < op->d_state * op->d_inner; i += op->d_inner)
-        memcpy(saved + i, state + i, n_channels * sizeof *saved);
-}
-
 /* All tokens of all sequences, for channels (at most a tile's) of one group. n_next channels follow later: with one token a sequence
  * (decode), states and A are most of what there is to read. */
 _Static_assert(KR_SCAN_CHUNK % KR_SCAN_TILE_TOKENS == 0, "chunks begin with tiles");
@@ -153,7 +160,7 @@ static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group,
                 saved += N * op->d_inner;
             }
             const float *B = op->B.data + t * op->B.stride + group * N, *C = op->C.data + t * op->C.stride + group * N;
-            scan_inputs(op, tile, t, n_tokens, channel, n_channels, largest_dt);
+            scan_inputs(op, tile, t, n_tokens, end - t, channel, n_channels, largest_dt);
             for (size_t c = 0; c < n_channels; c += VEC_LANES) {
                 size_t lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES, v = c / VEC_LANES;
                 float *state = op->state[s] + channel + c;

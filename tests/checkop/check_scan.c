@@ -230,9 +230,8 @@ static void run(void *pointer)
 
 void bench_scan(check *c)
 {
-    static const size_t shapes[][3] = {
-        { 1536, 16, 128 }, { 2048, 16, 128 }, { 1536, 16, 1 }, { 1536, 64, 32 }, { 1530, 7, 128 }
-    };
+    static const size_t shapes[][3] = { { 1536, 16, 128 }, { 1536, 16, 512 }, { 2048, 16, 128 },
+                                        { 1536, 16, 1 },   { 1536, 64, 32 },  { 1530, 7, 128 } };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         size_t D = shapes[i][0], N = shapes[i][1], n = shapes[i][2], start[] = { 0, n }, rank = 48;
         float *state = check_normals(c, N * D, 1, 0), *A = check_normals(c, N * D, 0, 0);
