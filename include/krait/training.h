@@ -113,10 +113,9 @@ typedef struct krait_training_event {
 } krait_training_event;
 
 typedef struct krait_training_options {
-    bool resume;            /* the folder must be that of a run; without it, one is begun where there is none */
-    bool allow_changes;     /* settings may differ from those that the run was begun with */
-    uint64_t from_step;     /* go on from this checkpoint; 0: from the newest */
-    int64_t vocab_multiple; /* a new model's vocabulary is filled up to a multiple of it; 0: of 8 */
+    bool resume;        /* the folder must be that of a run; without it, one is begun where there is none */
+    bool allow_changes; /* settings may differ from those that the run was begun with */
+    uint64_t from_step; /* go on from this checkpoint; 0: from the newest */
     /* false: stop. The step is finished and a checkpoint written; krait_training_run() then gives KRAIT_ERROR_INTERRUPTED. */
     bool (*on_event)(void *user, const krait_training_event *event);
     void *user;

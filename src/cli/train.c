@@ -297,8 +297,8 @@ static int train(krait_training *training, const train_values *values, watching 
     else if (before && !values->quiet)
         fprintf(stderr, "krait train: %s is finished: more steps need --steps and --allow-changes\n", folder);
     else if (!values->quiet)
-        fprintf(stderr, "krait train: finished at step %s; to try it: krait run -m %s/last\n",
-                kr_text_count(krait_training_step(training)).text, folder);
+        fprintf(stderr, "krait train: finished at step %s; to try it: krait run -m %s/%s\n",
+                kr_text_count(krait_training_step(training)).text, folder, isnan(w->last.best_held_out_loss) ? "last" : "best");
     if (values->json && !put_end_json(training, &w->last)) code = KR_EXIT_FAILURE;
     return code;
 }

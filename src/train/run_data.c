@@ -69,6 +69,8 @@ static krait_status open_from(kr_run_data *data, const char *name, krait_error *
     return status;
 }
 
+enum { VOCAB_MULTIPLE = 8 }; /* that a new model's vocabulary is filled up to, as published ones are */
+
 /* Rows of the embedding that ids need. */
 static int64_t needed_rows(const kr_run_data *data)
 {
@@ -81,7 +83,7 @@ static krait_status new_config(kr_run_data *data, const krait_training *t, krait
 {
     const kr_settings *v = &t->settings->values;
     krait_config *c = &data->config;
-    int64_t multiple = t->options.vocab_multiple > 0 ? t->options.vocab_multiple : 8, rows = needed_rows(data);
+    int64_t rows = needed_rows(data);
     if (v->model.shape) {
         krait_status status = krait_config_named(c, v->model.shape, error);
         if (status) return status;
@@ -97,7 +99,8 @@ static krait_status new_config(kr_run_data *data, const krait_training *t, krait
     }
     c->tied_head = v->model.tied_head;
     c->bos_id = c->eos_id = krait_token_file_get_info(data->train)->separator;
-    c->vocab_size = v->model.vocab_size ? (int64_t)v->model.vocab_size : (rows + multiple - 1) / multiple * multiple;
+    c->vocab_size =
+        v->model.vocab_size ? (int64_t)v->model.vocab_size : (rows + VOCAB_MULTIPLE - 1) / VOCAB_MULTIPLE * VOCAB_MULTIPLE;
     if (c->vocab_size < rows)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                        "model.vocab_size: expected at least %lld, as many as the tokens are, found %lld", (long long)rows,

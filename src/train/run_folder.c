@@ -49,8 +49,9 @@ static void remove_folder(const char *path)
 static char *with_ending(const kr_run_folder *folder, const char *name, const char *ending)
 {
     size_t n = strlen(name), m = strlen(ending);
-    char *whole = kr_strndup(name, n + m), *path = NULL;
+    char *whole = kr_realloc(NULL, n + m + 1, 1), *path = NULL;
     if (whole) {
+        memcpy(whole, name, n);
         memcpy(whole + n, ending, m + 1);
         path = kr_join_path(folder->path, whole);
     }
