@@ -319,6 +319,44 @@ static void put_grid(picture *p, const panel *box, bool last)
     }
 }
 
+/* How far a curve of the first panel comes to height y between two pixels of x. */
+static double distance_to_curve(const picture *p, const panel *box, const kr_chart_series *s, double from, double to, double y)
+{
+    double least = INFINITY, x0 = NAN, y0 = NAN;
+    for (size_t i = 0; i < s->n; i++) {
+        double x1 = p->left + kr_chart_place(&p->x, s->x[i]) * (p->right - p->left);
+        double y1 = box->bottom - kr_chart_place(&box->y, s->y[i]) * (box->bottom - box->top);
+        /* The part of the stroke that is above or below. */
+        double a = fmax(from, x0), b = fmin(to, x1), slope = x1 > x0 ? (y1 - y0) / (x1 - x0) : 0;
+        if (a <= b && isfinite(y0) && isfinite(y1)) {
+            double ya = y0 + slope * (a - x0), yb = y0 + slope * (b - x0);
+            least = fmin(least, (ya - y) * (yb - y) <= 0 ? 0 : fmin(fabs(ya - y), fabs(yb - y)));
+        }
+        x0 = x1;
+        y0 = y1;
+    }
+    return least;
+}
+
+/* The height, as high as can be, at which letters between two pixels of x do not stand on a curve; or the least bad one. */
+static double free_height(const picture *p, const panel *box, double from, double to)
+{
+    const double size = LABEL, enough = size + 2;
+    double best = box->top + 13, best_distance = -1;
+    for (double y = box->top + 13; y < box->bottom - 6; y += size) {
+        double distance = INFINITY;
+        for (size_t i = 0; i < p->chart->n_series; i++)
+            if (p->chart->series[i].panel == 0)
+                distance = fmin(distance, distance_to_curve(p, box, &p->chart->series[i], from, to, y - size / 3));
+        if (distance >= enough) return y;
+        if (distance > best_distance) {
+            best_distance = distance;
+            best = y;
+        }
+    }
+    return best;
+}
+
 static void put_marks(picture *p, const panel *boxes)
 {
     static const double dots[] = { 1.5, 3 };
@@ -336,7 +374,7 @@ static void put_marks(picture *p, const panel *boxes)
         bool to_left = x + 6 + width > p->right;
         double from = to_left ? x - 6 - width : x + 6;
         if (!mark->text || from < free_from) continue; /* its letters would stand on another's */
-        put_text(p, from, boxes[0].top + 13, 0, mark->text);
+        put_text(p, from, free_height(p, &boxes[0], from, from + width), 0, mark->text);
         free_from = from + width + 8;
     }
 }

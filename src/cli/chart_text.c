@@ -343,7 +343,7 @@ static krait_status lay_out(canvas *c, panel *boxes, krait_error *error)
     }
     c->left = widest + 2;
     c->columns = c->how.columns - c->left - 2;
-    c->n_x_ticks = kr_chart_ticks(&c->x, c->columns / 9, c->x_ticks);
+    c->n_x_ticks = kr_chart_ticks(&c->x, c->columns / 8, c->x_ticks);
     return status;
 }
 

@@ -74,9 +74,9 @@ typedef struct recipe {
 
 static const recipe recipes[] = {
     { "induction", "induction heads", KR_TASK_INDUCTION, 0, 256, 8, 2048, 64, 2000, 100, 64, 4e-3, 1e-14, 1e-11, 64, 1 << 20 },
-    { "selective-copying", "selective copying", KR_TASK_SELECTIVE_COPYING, 8, 128, 24, 4096, 64, 2000, 100, 256, 2e-3, 0, 0, 64,
+    { "selective-copying", "selective copying", KR_TASK_SELECTIVE_COPYING, 8, 256, 24, 4096, 64, 3000, 100, 256, 2e-3, 0, 0, 64,
       4096 },
-    { "copying", "copying", KR_TASK_COPYING, 8, 128, 24, 4096, 64, 2000, 100, 256, 2e-3, 0, 0, 64, 4096 },
+    { "copying", "copying", KR_TASK_COPYING, 8, 256, 24, 4096, 64, 3000, 100, 256, 2e-3, 0, 0, 64, 4096 },
 };
 
 typedef struct work {
@@ -247,7 +247,8 @@ static krait_status save_curve(const char *folder, const kr_task_learned *learne
         put_integer(&json, "tokens", p->tokens);
         put_number(&json, "loss", p->loss);
         put_integer(&json, "length", p->length);
-        put_number(&json, "lr", p->learning_rate);
+        kr_json_key(&json, "lr");
+        kr_json_put_float(&json, (float)p->learning_rate);
         put_number(&json, "grad_norm", p->grad_norm);
         put_number(&json, "seconds", p->seconds);
         kr_json_close(&json, '}');
@@ -283,7 +284,7 @@ static krait_status show(const work *w, krait_error *error)
     const task_values *v = w->values;
     double *x = kr_alloc(w->n_results, sizeof *x), *y = kr_alloc(w->n_results, sizeof *y);
     const double chance = kr_task_chance(&w->task);
-    char title[96], mark_text[48];
+    char title[96], mark_text[48], name[64];
     krait_status status = x && y ? KRAIT_OK : kr_fail(error, KRAIT_ERROR_MEMORY, "out of memory");
     for (size_t i = 0; i < w->n_results && !status; i++) {
         x[i] = (double)w->results[i].length;
@@ -292,6 +293,8 @@ static krait_status show(const work *w, krait_error *error)
     snprintf(title, sizeof title, "%s: accuracy over length", w->recipe->title);
     title[0] = (char)(title[0] - 'a' + 'A');
     snprintf(mark_text, sizeof mark_text, "learned up to %zu", w->lesson.length);
+    snprintf(name, sizeof name, "Mamba, %lld layer%s of %lld", (long long)w->config.n_layer, w->config.n_layer == 1 ? "" : "s",
+             (long long)w->config.d_model);
     double ends[2] = { status ? 0 : x[0], status ? 0 : x[w->n_results - 1] };
     const kr_chart_series series[] = {
         { .key = 1,
@@ -302,7 +305,7 @@ static krait_status show(const work *w, krait_error *error)
           .style = KR_CHART_DASHED },
         { .key = 0, .x = x, .y = y, .n = w->n_results, .style = KR_CHART_DOTTED },
     };
-    const kr_chart_key keys[] = { { .name = v->choice.model ? v->choice.model : "krait", .style = KR_CHART_DOTTED },
+    const kr_chart_key keys[] = { { .name = name, .style = KR_CHART_DOTTED },
                                   { .name = "by chance", .colour = KR_CHART_GREY, .style = KR_CHART_DASHED } };
     const kr_chart_panel panel = { .y = { .title = "answers that are right", .unit = KR_CHART_SHARE, .low = 0, .high = 1.04 },
                                    .height = 1 };
@@ -316,7 +319,7 @@ static krait_status show(const work *w, krait_error *error)
                        .keys = keys,
                        .n_keys = KR_COUNT_OF(keys),
                        .marks = &mark,
-                       .n_marks = !v->choice.model };
+                       .n_marks = !v->choice.model || v->length };
     for (size_t i = 0; i < v->pictures.n && !status; i++)
         status = kr_chart_draw(&chart, v->pictures.items[i], w->width, w->height, error);
     if (!status && !v->json) {
