@@ -10,10 +10,11 @@
 #include <sys/auxv.h>
 #endif
 
-static const char *const isa_names[] = { "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16", "avx2-vnni", "neon-dot" };
+static const char *const isa_names[] = { "auto",        "plain",     "avx2",     "avx512",   "neon",
+                                         "avx512-bf16", "avx2-vnni", "neon-dot", "neon-bf16" };
 /* The best first. */
-static const krait_isa by_speed[] = { KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX512, KRAIT_ISA_AVX2_VNNI, KRAIT_ISA_AVX2,
-                                      KRAIT_ISA_NEON_DOT,    KRAIT_ISA_NEON,   KRAIT_ISA_PLAIN };
+static const krait_isa by_speed[] = { KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX512,   KRAIT_ISA_AVX2_VNNI, KRAIT_ISA_AVX2,
+                                      KRAIT_ISA_NEON_BF16,   KRAIT_ISA_NEON_DOT, KRAIT_ISA_NEON,      KRAIT_ISA_PLAIN };
 enum { N_ISAS = sizeof isa_names / sizeof *isa_names };
 _Static_assert((int)N_ISAS == (int)KRAIT_N_ISAS, "a name for each");
 
@@ -27,14 +28,13 @@ static bool has_avx_vnni(void)
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
-static bool has_dot(void)
-{
 #if defined(__linux__)
-    return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP */
+static bool has_dot(void) { return getauxval(AT_HWCAP) >> 20 & 1; }   /* HWCAP_ASIMDDP */
+static bool has_bf16(void) { return getauxval(AT_HWCAP2) >> 14 & 1; } /* HWCAP2_BF16 */
 #else
-    return false;
+static bool has_dot(void) { return false; }
+static bool has_bf16(void) { return false; }
 #endif
-}
 #endif
 
 bool krait_isa_available(krait_isa isa)
@@ -52,8 +52,9 @@ bool krait_isa_available(krait_isa isa)
         return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")
                && krait_isa_available(KRAIT_ISA_AVX512);
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
-    case KRAIT_ISA_NEON: return true; /* part of the base architecture */
+    case KRAIT_ISA_NEON: /* part of the base architecture */ return true;
     case KRAIT_ISA_NEON_DOT: return has_dot();
+    case KRAIT_ISA_NEON_BF16: return has_bf16() && has_dot();
 #endif
     default: return false;
     }

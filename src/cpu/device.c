@@ -34,6 +34,7 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_NEON: return &kr_cpu_kernels_neon;
     case KRAIT_ISA_NEON_DOT: return &kr_cpu_kernels_neon_dot;
+    case KRAIT_ISA_NEON_BF16: return &kr_cpu_kernels_neon_bf16;
 #endif
     default: return &kr_cpu_kernels_plain;
     }
@@ -74,7 +75,7 @@ _Static_assert(KR_MATVEC_MAX_TOKENS >= KRAIT_BATCH_MAX_ROWS, "rows of a batch sh
 
 static const kr_device devices[] = {
     DEVICE(KRAIT_ISA_PLAIN),       DEVICE(KRAIT_ISA_AVX2),      DEVICE(KRAIT_ISA_AVX512),   DEVICE(KRAIT_ISA_NEON),
-    DEVICE(KRAIT_ISA_AVX512_BF16), DEVICE(KRAIT_ISA_AVX2_VNNI), DEVICE(KRAIT_ISA_NEON_DOT),
+    DEVICE(KRAIT_ISA_AVX512_BF16), DEVICE(KRAIT_ISA_AVX2_VNNI), DEVICE(KRAIT_ISA_NEON_DOT), DEVICE(KRAIT_ISA_NEON_BF16),
 };
 
 const kr_device *kr_cpu_device(krait_isa isa) { return &devices[isa]; }

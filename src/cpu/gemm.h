@@ -23,6 +23,9 @@ typedef struct kr_gemm_product {
     size_t ldy;
 } kr_gemm_product;
 
+/* Whether there is a library, and one that is worth its while for numbers of a type. */
+bool kr_gemm_is_fast(krait_weight_type type);
+
 /* On `threads` threads. False if there is no library or it failed, which happens when memory runs out: y is then as it was, and the
  * caller does the work with kernels of our own. */
 bool kr_gemm(int threads, const kr_gemm_product *product);

@@ -77,6 +77,16 @@ static bool create_memory(dnnl_memory_t *memory, const description *d, dnnl_engi
 
 #endif
 
+/* For bfloat16 oneDNN has its reference alone elsewhere. */
+bool kr_gemm_is_fast(krait_weight_type type)
+{
+#if defined(__x86_64__)
+    return type == KRAIT_WEIGHT_F32 || type == KRAIT_WEIGHT_BF16;
+#else
+    return type == KRAIT_WEIGHT_F32;
+#endif
+}
+
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
 /* All that one product needs; whatever was made is destroyed, however far it came. */

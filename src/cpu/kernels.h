@@ -72,7 +72,7 @@ typedef struct kr_cpu_kernels {
 } kr_cpu_kernels;
 
 extern const kr_cpu_kernels kr_cpu_kernels_plain, kr_cpu_kernels_avx2, kr_cpu_kernels_avx512, kr_cpu_kernels_avx512_bf16,
-    kr_cpu_kernels_avx2_vnni, kr_cpu_kernels_neon, kr_cpu_kernels_neon_dot;
+    kr_cpu_kernels_avx2_vnni, kr_cpu_kernels_neon, kr_cpu_kernels_neon_dot, kr_cpu_kernels_neon_bf16;
 
 /* The table of an instruction set that this build has. */
 const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa);

@@ -122,11 +122,16 @@ static bool run_gemm(const kr_exec *exec, const kr_linear *op)
 
 /* ---- both -------------------------------------------------------------------------------------------------------- */
 
+/* The library picks its instruction set itself: one that multiplies bfloat16 is not to be had where the caller asked for none. */
+static bool library_multiplies(const kr_exec *exec, krait_weight_type type)
+{
+    return exec->device->isa != KRAIT_ISA_PLAIN && kr_gemm_is_fast(type)
+           && (type == KRAIT_WEIGHT_F32 || kr_cpu_kernels_of(exec->device->isa)->bf16);
+}
+
 static bool library_is_faster(const kr_exec *exec, const kr_linear *op)
 {
-    if (exec->device->isa == KRAIT_ISA_PLAIN || op->n_tokens <= KR_MATVEC_MAX_TOKENS) return false;
-    return op->weight.type == KRAIT_WEIGHT_F32
-           || (op->weight.type == KRAIT_WEIGHT_BF16 && kr_cpu_kernels_of(exec->device->isa)->bf16);
+    return op->n_tokens > KR_MATVEC_MAX_TOKENS && library_multiplies(exec, op->weight.type);
 }
 
 void kr_cpu_linear(const kr_exec *exec, const kr_linear *op)
@@ -260,8 +265,7 @@ static void bias_share(void *context, int thread, int n_threads)
 void kr_cpu_linear_backward(const kr_exec *exec, const kr_linear_backward *op)
 {
     enum { LEAST = KR_GEMM_M };
-    const bool library = exec->device->isa != KRAIT_ISA_PLAIN && op->n_tokens >= LEAST
-                         && (op->weight.type == KRAIT_WEIGHT_F32 || kr_cpu_kernels_of(exec->device->isa)->bf16);
+    const bool library = op->n_tokens >= LEAST && library_multiplies(exec, op->weight.type);
     size_t most = library ? op->n_tokens - op->n_tokens % KR_GEMM_M : 0;
     bool dx = false, dweight = false;
     if (most > 0) backward_gemm(exec, op, most, &dx, &dweight);

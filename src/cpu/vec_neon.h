@@ -110,4 +110,26 @@ VEC_INLINE ivec ivec_dot8(ivec sum, ivec a, ivec c)
 }
 VEC_INLINE ivec ivec_dot4(ivec sum, ivec a, ivec c) { return ivec_dot8(sum, a, c); }
 
+/* ---- bfloat16: twice as many as there are floats ----------------------------------------------------------------- */
+
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+typedef bfloat16x8_t bvec;
+
+VEC_INLINE bvec bvec_load(const uint16_t *p) { return vreinterpretq_bf16_u16(vld1q_u16(p)); }
+/* Others are zero. */
+VEC_PARTIAL bvec bvec_load_n(const uint16_t *p, size_t n)
+{
+    uint16_t part[2 * VEC_LANES] = { 0 };
+    for (size_t i = 0; i < n; i++) part[i] = p[i];
+    return bvec_load(part);
+}
+/* Rounds to nearest even, low lanes first. */
+VEC_INLINE void bvec_store(uint16_t *p, vec low, vec high)
+{
+    vst1q_u16(p, vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(low), high)));
+}
+/* For each lane sum + a0 b0 + a1 b1. CPUs without the extended bfloat16 of ARMv9.2 round the products and their sum to odd. */
+VEC_INLINE vec bvec_dot(vec sum, bvec a, bvec b) { return vbfdotq_f32(sum, a, b); }
+#endif
+
 #endif
