@@ -67,7 +67,7 @@ _krait() {
             '--stats[rates and memory on stderr]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
             '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
-            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 neon neon-dot neon-bf16)' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
         ;;
@@ -105,7 +105,7 @@ _krait() {
             '--json[say what was written as one JSON object on stdout]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
             '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
-            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 neon neon-dot neon-bf16)' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
         ;;
@@ -123,7 +123,7 @@ _krait() {
             '--json[one JSON object]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
             '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
-            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 neon neon-dot neon-bf16)' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
         ;;
@@ -199,7 +199,7 @@ _krait() {
             '--compute[matrix products in float32, or in bfloat16 with float32 master weights]:choice:(f32 bf16)' \
             '--recompute[run each layer forward twice instead of keeping its activations]:choice:(true false)' \
             '--threads[threads]:n: ' \
-            '--isa[instruction set to compute with]:choice:(auto plain avx2 avx2-vnni avx512 avx512-bf16 neon neon-dot neon-bf16)' \
+            '--isa[instruction set to compute with]:choice:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--evaluate-every[steps from one evaluation of the held-out text to the next]:n: ' \
             '--evaluate-window[score windows of N tokens, each from an empty state]:n: ' \
             '--evaluate-tokens[score the first N tokens of it]:n: ' \
@@ -229,7 +229,7 @@ _krait() {
             '--long[time per token and memory at these positions]:n,...: ' \
             '--rounds[work and bound take turns so many times]:n: ' \
             '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
-            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 neon neon-dot neon-bf16)' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '--json[one JSON object]' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
@@ -330,7 +330,7 @@ _krait() {
             '--lr[learning rate]:x: ' \
             '--seed[of the model and the sequences]:n: ' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 neon)' \
+            '--isa[instruction set to compute with]:isa:(auto plain avx2 avx512 avx512-bf16 avx512-amx neon)' \
             '*--test[lengths, ascending]:n,...: ' \
             '--samples[sequences of each length]:n: ' \
             '(-o --out)'{-o,--out}'[keep the model and the results]:folder:_files -/' \

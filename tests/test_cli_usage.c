@@ -111,7 +111,7 @@ static void usage_errors_say_what_was_expected(void **state)
         { { "run", "--top-p", "1.5" }, "--top-p 1.5: expected a number from 0 to 1" },
         { { "run", "--seed", "-1" }, "--seed -1: expected" },
         { { "run", "--isa", "sse" },
-          "--isa sse: expected one of auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|neon|neon-dot|neon-bf16" },
+          "--isa sse: expected one of auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|avx512-amx|neon|neon-dot|neon-bf16" },
         { { "run", "--ids", "1,,2" }, "--ids 1,,2: expected" },
         { { "run", "--ids", "" }, "--ids : expected" },
         { { "run", "--ids", "4294967296" }, "expected a whole number from 0 to 2147483647" },

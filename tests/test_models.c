@@ -117,8 +117,9 @@ static void check_model(const char *folder, const char *expected_folder, const k
     krait_checkpoint_free(expected);
 }
 
-static const krait_isa isas[] = { KRAIT_ISA_PLAIN,       KRAIT_ISA_AVX2,      KRAIT_ISA_AVX512,   KRAIT_ISA_NEON,
-                                  KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX2_VNNI, KRAIT_ISA_NEON_DOT, KRAIT_ISA_NEON_BF16 };
+static const krait_isa isas[] = { KRAIT_ISA_PLAIN,    KRAIT_ISA_AVX2,        KRAIT_ISA_AVX512,
+                                  KRAIT_ISA_NEON,     KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX2_VNNI,
+                                  KRAIT_ISA_NEON_DOT, KRAIT_ISA_NEON_BF16,   KRAIT_ISA_AVX512_AMX };
 
 /* On every instruction set this machine has, with one thread and two. */
 static void check_everywhere(const char *name)

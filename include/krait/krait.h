@@ -343,10 +343,11 @@ typedef enum krait_isa {
     KRAIT_ISA_AVX2_VNNI,   /* AVX2 with AVX-VNNI */
     KRAIT_ISA_NEON_DOT,    /* NEON with the dot product */
     KRAIT_ISA_NEON_BF16,   /* NEON with the dot product and BF16 */
+    KRAIT_ISA_AVX512_AMX,  /* AVX-512 with VNNI, BF16 and AMX, for integers and bfloat16 */
     KRAIT_N_ISAS
 } krait_isa;
 
-/* "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16", "avx2-vnni", "neon-dot", "neon-bf16". */
+/* "auto", "plain", "avx2", "avx512", "neon", "avx512-bf16", "avx2-vnni", "neon-dot", "neon-bf16", "avx512-amx". */
 KRAIT_API const char *krait_isa_name(krait_isa isa);
 /* Whether this CPU and build can run it. */
 KRAIT_API bool krait_isa_available(krait_isa isa);

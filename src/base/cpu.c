@@ -6,15 +6,20 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
-static const char *const isa_names[] = { "auto",        "plain",     "avx2",     "avx512",   "neon",
-                                         "avx512-bf16", "avx2-vnni", "neon-dot", "neon-bf16" };
+static const char *const isa_names[] = { "auto",        "plain",     "avx2",     "avx512",    "neon",
+                                         "avx512-bf16", "avx2-vnni", "neon-dot", "neon-bf16", "avx512-amx" };
 /* The best first. */
-static const krait_isa by_speed[] = { KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX512,   KRAIT_ISA_AVX2_VNNI, KRAIT_ISA_AVX2,
-                                      KRAIT_ISA_NEON_BF16,   KRAIT_ISA_NEON_DOT, KRAIT_ISA_NEON,      KRAIT_ISA_PLAIN };
+static const krait_isa by_speed[] = { KRAIT_ISA_AVX512_AMX, KRAIT_ISA_AVX512_BF16, KRAIT_ISA_AVX512,
+                                      KRAIT_ISA_AVX2_VNNI,  KRAIT_ISA_AVX2,        KRAIT_ISA_NEON_BF16,
+                                      KRAIT_ISA_NEON_DOT,   KRAIT_ISA_NEON,        KRAIT_ISA_PLAIN };
 enum { N_ISAS = sizeof isa_names / sizeof *isa_names };
 _Static_assert((int)N_ISAS == (int)KRAIT_N_ISAS, "a name for each");
 
@@ -26,6 +31,27 @@ static bool has_avx_vnni(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+/* The kernel keeps the tiles of those processes only that have asked for it (its Documentation/arch/x86/xstate.rst); asking again does no
+ * harm, so that threads may do it at once. A kernel that does not know the tiles refuses as well. */
+static bool amx_granted(void)
+{
+#if defined(__linux__)
+    enum { EDX_BF16 = 1 << 22, EDX_TILE = 1 << 24, EDX_INT8 = 1 << 25, ALL = EDX_BF16 | EDX_TILE | EDX_INT8 };
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, UNKNOWN = 0, GRANTED, REFUSED };
+    static int known = UNKNOWN;
+    int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (answer == UNKNOWN) {
+        unsigned a, b, c, d = 0;
+        bool has = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & ALL) == ALL;
+        answer = has && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 ? GRANTED : REFUSED;
+        __atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+    }
+    return answer == GRANTED;
+#else
+    return false;
+#endif
 }
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
 #if defined(__linux__)
@@ -51,6 +77,7 @@ bool krait_isa_available(krait_isa isa)
     case KRAIT_ISA_AVX512_BF16:
         return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")
                && krait_isa_available(KRAIT_ISA_AVX512);
+    case KRAIT_ISA_AVX512_AMX: return krait_isa_available(KRAIT_ISA_AVX512_BF16) && amx_granted();
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_NEON: /* part of the base architecture */ return true;
     case KRAIT_ISA_NEON_DOT: return has_dot();

@@ -39,10 +39,10 @@ typedef struct kr_model_choice {
         KR_OPTION_COUNT, 't', "threads", "N", offsetof(type, choice.threads), 1, 1024, NULL, \
             "Threads; without it, as many as the process may use"                            \
     }
-#define KR_OPTION_ISA(type)                                                                                 \
-    {                                                                                                       \
-        KR_OPTION_CHOICE, 0, "isa", "auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|neon|neon-dot|neon-bf16", \
-            offsetof(type, choice.isa), 0, 0, "auto", "Instruction set to compute with"                     \
+#define KR_OPTION_ISA(type)                                                                                            \
+    {                                                                                                                  \
+        KR_OPTION_CHOICE, 0, "isa", "auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|avx512-amx|neon|neon-dot|neon-bf16", \
+            offsetof(type, choice.isa), 0, 0, "auto", "Instruction set to compute with"                                \
     }
 #define KR_OPTION_TYPE(values)                                                                               \
     {                                                                                                        \

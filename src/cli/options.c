@@ -9,8 +9,9 @@
 #include "base/nearest.h"
 #include "cli/cli.h"
 
-#define HELP_COLUMN 28
-#define HELP_WIDTH  80
+#define HELP_COLUMN    28
+#define HELP_WIDTH     80
+#define CHOICES_COLUMN 12
 
 enum { MOST_OPTIONS = 128 }; /* of a command, headings included */
 
@@ -325,7 +326,7 @@ static void put_wrapped(FILE *out, const char *text, int column)
 
 static void put_option(const kr_option *option, FILE *out)
 {
-    char left[128], text[512];
+    char left[160], text[512];
     if (option->type == KR_OPTION_HEADING) {
         fprintf(out, "\n%s\n", option->help);
         return;
@@ -333,8 +334,14 @@ static void put_option(const kr_option *option, FILE *out)
     int used = option->letter ? snprintf(left, sizeof left, "  -%c, --%s", option->letter, option->name)
                               : snprintf(left, sizeof left, "      --%s", option->name);
     if (option->argument) used += snprintf(left + used, sizeof left - (size_t)used, " %s", option->argument);
-    if (used + 2 > HELP_COLUMN)
-        fprintf(out, "%s\n%*s", left, HELP_COLUMN, "");
+    const char *rest = left; /* many choices take more than a line */
+    for (int column = 0, cut; column + (int)strlen(rest) > HELP_WIDTH; column = CHOICES_COLUMN, rest += cut) {
+        for (cut = HELP_WIDTH - column; cut > 0 && rest[cut - 1] != '|';) cut--;
+        if (cut == 0) break;
+        fprintf(out, "%.*s\n%*s", cut, rest, CHOICES_COLUMN, "");
+    }
+    if (rest != left || used + 2 > HELP_COLUMN)
+        fprintf(out, "%s\n%*s", rest, HELP_COLUMN, "");
     else
         fprintf(out, "%-*s", HELP_COLUMN, left);
     if (option->initial)

@@ -31,6 +31,7 @@ const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa)
     case KRAIT_ISA_AVX2_VNNI: return &kr_cpu_kernels_avx2_vnni;
     case KRAIT_ISA_AVX512: return &kr_cpu_kernels_avx512;
     case KRAIT_ISA_AVX512_BF16: return &kr_cpu_kernels_avx512_bf16;
+    case KRAIT_ISA_AVX512_AMX: return &kr_cpu_kernels_avx512_amx;
 #elif defined(__aarch64__) && !defined(KRAIT_NO_SIMD)
     case KRAIT_ISA_NEON: return &kr_cpu_kernels_neon;
     case KRAIT_ISA_NEON_DOT: return &kr_cpu_kernels_neon_dot;
@@ -74,8 +75,9 @@ _Static_assert(KR_MATVEC_MAX_TOKENS >= KRAIT_BATCH_MAX_ROWS, "rows of a batch sh
     }
 
 static const kr_device devices[] = {
-    DEVICE(KRAIT_ISA_PLAIN),       DEVICE(KRAIT_ISA_AVX2),      DEVICE(KRAIT_ISA_AVX512),   DEVICE(KRAIT_ISA_NEON),
-    DEVICE(KRAIT_ISA_AVX512_BF16), DEVICE(KRAIT_ISA_AVX2_VNNI), DEVICE(KRAIT_ISA_NEON_DOT), DEVICE(KRAIT_ISA_NEON_BF16),
+    DEVICE(KRAIT_ISA_PLAIN),    DEVICE(KRAIT_ISA_AVX2),        DEVICE(KRAIT_ISA_AVX512),
+    DEVICE(KRAIT_ISA_NEON),     DEVICE(KRAIT_ISA_AVX512_BF16), DEVICE(KRAIT_ISA_AVX2_VNNI),
+    DEVICE(KRAIT_ISA_NEON_DOT), DEVICE(KRAIT_ISA_NEON_BF16),   DEVICE(KRAIT_ISA_AVX512_AMX),
 };
 
 const kr_device *kr_cpu_device(krait_isa isa) { return &devices[isa]; }

@@ -13,10 +13,12 @@
 
 /* Quantised rows of x, in blocks of 32 columns. */
 typedef struct kr_quantized {
-    size_t stride;   /* columns, filled up with zeros to a multiple of 64 */
-    int8_t *values;  /* [n_tokens, stride]; for bfloat16 weights twice as many bytes, and no scales */
-    float *scale;    /* [n_tokens, stride / 32] */
-    int32_t *offset; /* [n_tokens, stride / 32]: minus the block's sum times the offset of the weights' numbers */
+    size_t stride;     /* columns, filled up with zeros to a multiple of 64 */
+    int8_t *values;    /* [n_tokens, stride]; for bfloat16 weights twice as many bytes, and no scales */
+    float *scale;      /* [n_tokens, stride / 32] */
+    int32_t *offset;   /* [n_tokens, stride / 32]: minus the block's sum times the offset of the weights' numbers */
+    float *tile_scale; /* [tiles of 16 tokens, stride / 32, 16]: scale once more, where dot multiplies tiles (tiles_amx.c) */
+    bool in_rows;      /* bfloat16 in rows, for the library, whatever dot wants */
 } kr_quantized;
 
 /* Carves the rows of n tokens from memory, aligned to 64, or only counts its bytes. */
@@ -53,7 +55,8 @@ typedef struct kr_cpu_kernels {
     void (*matvec)(const kr_linear *op, size_t begin, size_t end);
     /* Whether bfloat16 weights go through quantize and dot, which then round x to bfloat16, instead of matvec. */
     bool bf16;
-    /* Rows of x begin..end-1 of a product with grouped weights, quantised as ops.h says. */
+    /* Rows of x begin..end-1 of a product with grouped weights, quantised as ops.h says; begin is a multiple of KR_TILE_TOKENS, and end
+     * as well, unless it is the last. */
     void (*quantize)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
     /* matvec for what quantize made. Grouped weights: begin is a multiple of KR_GROUP_ROWS, the same bits in every table. */
     void (*dot)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
@@ -72,7 +75,7 @@ typedef struct kr_cpu_kernels {
 } kr_cpu_kernels;
 
 extern const kr_cpu_kernels kr_cpu_kernels_plain, kr_cpu_kernels_avx2, kr_cpu_kernels_avx512, kr_cpu_kernels_avx512_bf16,
-    kr_cpu_kernels_avx2_vnni, kr_cpu_kernels_neon, kr_cpu_kernels_neon_dot, kr_cpu_kernels_neon_bf16;
+    kr_cpu_kernels_avx2_vnni, kr_cpu_kernels_neon, kr_cpu_kernels_neon_dot, kr_cpu_kernels_neon_bf16, kr_cpu_kernels_avx512_amx;
 
 /* The table of an instruction set that this build has. */
 const kr_cpu_kernels *kr_cpu_kernels_of(krait_isa isa);
@@ -130,6 +133,9 @@ enum { KR_SCAN_BACKWARD_FLOATS = 7 * KR_SCAN_CHUNK * KR_SCAN_TILE_CHANNELS + (KR
 /* Up to so many tokens kr_linear is our kernels', which are faster than the library's there (bench/bench_linear.c) and give each
  * token the same bits however many there are: kr_device.independent_tokens. */
 enum { KR_MATVEC_MAX_TOKENS = 128 };
+
+/* Tokens that a tile may hold. */
+enum { KR_TILE_TOKENS = 16 };
 
 /* A sum of squares is a sum of such sums. */
 enum { KR_SQUARES_BLOCK = 1 << 14 };

@@ -50,7 +50,7 @@ static void quantize_share(void *context, int thread, int n_threads)
 {
     const product *p = context;
     size_t begin, end;
-    kr_share(p->op->n_tokens, 1, thread, n_threads, &begin, &end);
+    kr_share(p->op->n_tokens, KR_TILE_TOKENS, thread, n_threads, &begin, &end);
     if (begin < end) p->kernels->quantize(p->op, &p->x, begin, end);
 }
 
@@ -99,6 +99,7 @@ static bool run_gemm(const kr_exec *exec, const kr_linear *op)
     if (op->weight.type == KRAIT_WEIGHT_BF16) {
         product p = { .op = op, .kernels = kernels };
         kr_quantized_carve(&p.x, exec->scratch, op->n_tokens, columns);
+        p.x.in_rows = true;
         kr_parallel(exec->threads, quantize_share, &p);
         x = p.x.values;
         stride = p.x.stride;
@@ -215,11 +216,13 @@ static void backward_gemm(const kr_exec *exec, const kr_linear_backward *op, siz
         const kr_linear of_dy = { .n_tokens = n, .x = op->dy, .weight = { .columns = rows, .type = type } };
         product p = { .op = &of_x, .kernels = kr_cpu_kernels_of(exec->device->isa) };
         size_t used = kr_quantized_carve(&p.x, exec->scratch, n, columns);
+        p.x.in_rows = true;
         if (op->dweight) kr_parallel(exec->threads, quantize_share, &p);
         x = p.x.values;
         x_stride = p.x.stride;
         p.op = &of_dy;
         kr_quantized_carve(&p.x, (char *)exec->scratch + used, n, rows);
+        p.x.in_rows = true;
         kr_parallel(exec->threads, quantize_share, &p);
         dy = p.x.values;
         dy_stride = p.x.stride;

@@ -67,14 +67,23 @@ void kr_product_plain(const kr_gemm_product *p, size_t begin, size_t end)
 
 void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end) { quantize_rows(op, x, begin, end); }
 
+static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t columns)
 {
-    size_t stride = kr_blocks_of(columns) * KR_BLOCK_COLUMNS, halves = n_tokens * stride / KR_HALF_COLUMNS;
-    size_t scale = n_tokens * stride * sizeof(uint16_t),
-           /* room for bfloat16 */ offset = scale + (halves * sizeof(float) + 63) / 64 * 64;
+    const size_t stride = kr_blocks_of(columns) * KR_BLOCK_COLUMNS, halves = stride / KR_HALF_COLUMNS;
+    const size_t tiles = (n_tokens + KR_TILE_TOKENS - 1) / KR_TILE_TOKENS;
+    const size_t scale = n_tokens * stride * sizeof(uint16_t); /* room for bfloat16 */
+    const size_t offset = scale + aligned(n_tokens * halves * sizeof(float));
+    const size_t tile_scale = offset + aligned(n_tokens * halves * sizeof(int32_t));
     char *at = memory;
-    if (memory) *x = (kr_quantized){ stride, (int8_t *)at, (float *)(void *)(at + scale), (int32_t *)(void *)(at + offset) };
-    return offset + (halves * sizeof(int32_t) + 63) / 64 * 64;
+    if (memory)
+        *x = (kr_quantized){ .stride = stride,
+                             .values = (int8_t *)at,
+                             .scale = (float *)(void *)(at + scale),
+                             .offset = (int32_t *)(void *)(at + offset),
+                             .tile_scale = (float *)(void *)(at + tile_scale) };
+    return tile_scale + tiles * halves * KR_TILE_TOKENS * sizeof(float);
 }
 
 /* The sum of half a block's products, exactly. */

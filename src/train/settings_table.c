@@ -94,7 +94,7 @@ const kr_setting_row kr_setting_rows[] = {
         "Run each layer forward twice instead of keeping its activations: less memory, more time"),
     ROW(COUNT, "train.threads", "threads", train.threads, "N", NULL, 1, 1024, MAY_CHANGE,
         "Threads; without it, as many as the process may use"),
-    ROW(CHOICE, "train.isa", "isa", train.isa, "auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|neon|neon-dot|neon-bf16", "auto",
+    ROW(CHOICE, "train.isa", "isa", train.isa, "auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|avx512-amx|neon|neon-dot|neon-bf16", "auto",
         0, 0, MAY_CHANGE, "Instruction set to compute with"),
 
     ROW(COUNT, "evaluate.every", "evaluate-every", evaluate.every, "N", NULL, 1, 9007199254740992.0, MAY_CHANGE,
