@@ -348,6 +348,7 @@ static void bench_gives_figures_and_bounds(void **state)
 #if defined(KRAIT_HAVE_TEXT) && defined(KRAIT_HAVE_DEFAULT_MODEL)
 
 #define TEXT_SMALL KRAIT_MODELS "/text-small"
+#define BUILT_IN   KRAIT_MODELS "/text-small"
 
 static void tokenize_gives_every_byte_back(void **state)
 {
@@ -358,9 +359,9 @@ static void tokenize_gives_every_byte_back(void **state)
     cli_result back = cli(ids.out, "tokenize", "--decode", NULL);
     assert_cli(&back, 0, NULL);
     assert_string_equal(back.out, text);
-    cli_result other = cli(text, "tokenize", "-m", TEXT_SMALL, "-f", "-", NULL);
+    cli_result other = cli(text, "tokenize", "-m", BUILT_IN, "-f", "-", NULL);
     assert_string_equal(other.out, ids.out);
-    cli_result alone = cli(text, "tokenize", "--tokenizer", TEXT_SMALL "/tokenizer.json", NULL);
+    cli_result alone = cli(text, "tokenize", "--tokenizer", BUILT_IN "/tokenizer.json", NULL);
     assert_string_equal(alone.out, ids.out);
     cli_free(&alone);
     cli_free(&other);
@@ -427,7 +428,7 @@ static void perplexity_of_a_held_out_novel(void **state)
 {
     (void)state;
     NEEDS_BIG_DATA(path, "text/novels/Doyle_Hound_1902.txt");
-    cli_result result = cli(NULL, "perplexity", "-f", path, "--bos", "--crlf", "--json", NULL);
+    cli_result result = cli(NULL, "perplexity", "-m", TEXT_SMALL, "-f", path, "--bos", "--crlf", "--json", NULL);
     assert_cli(&result, 0, NULL);
     kr_arena arena = { 0 };
     const kr_json *root = cli_json(&result, &arena);

@@ -355,34 +355,45 @@ static void conversation_on_a_terminal(void **state)
 
 #if defined(KRAIT_HAVE_TEXT) && defined(KRAIT_HAVE_DEFAULT_MODEL)
 
+#define SMALL  KRAIT_MODELS "/text-small"
 #define STORMY "It was a dark and stormy night, and the"
 /* From results.json of the model, computed elsewhere. */
 #define STORMY_GOES_ON \
     "\nsunlight of the fields were filled with the foaming of the\nsunlight.\n\n\"Is it a little time?\" he said, with a"
 
-static void the_built_in_model_goes_on(void **state)
+static void text_goes_on(void **state)
 {
     (void)state;
-    cli_result result = cli(NULL, "run", "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
+    cli_result result = cli(NULL, "run", "-m", SMALL, "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
     assert_cli(&result, 0, NULL);
     assert_string_equal(result.out, STORMY STORMY_GOES_ON "\n");
     assert_string_equal(result.err, "");
     cli_free(&result);
-    result = cli(STORMY "\n", "run", "--bos", "--greedy", "-n", "40", "-f", "-", "--no-echo", NULL);
+    result = cli(STORMY "\n", "run", "-m", SMALL, "--bos", "--greedy", "-n", "40", "-f", "-", "--no-echo", NULL);
     assert_cli(&result, 0, NULL);
     assert_string_equal(result.out, STORMY_GOES_ON "\n");
     cli_free(&result);
-    result = cli(NULL, "run", "--bos", "-p", STORMY, "--greedy", "-n", "40", "-m", KRAIT_MODELS "/text-small", NULL);
-    assert_cli(&result, 0, NULL);
-    assert_string_equal(result.out, STORMY STORMY_GOES_ON "\n");
-    cli_free(&result);
+}
+
+/* Embedded in the program, it is the folder. */
+static void the_built_in_model_is_that_of_its_folder(void **state)
+{
+    (void)state;
+    cli_result inside = cli(NULL, "run", "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
+    cli_result folder = cli(NULL, "run", "-m", SMALL, "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
+    assert_cli(&inside, 0, NULL);
+    assert_cli(&folder, 0, NULL);
+    assert_true(inside.out_length > strlen(STORMY) + 60);
+    assert_string_equal(inside.out, folder.out);
+    cli_free(&inside);
+    cli_free(&folder);
 }
 
 static void stop_strings_end_the_text_before_them(void **state)
 {
     (void)state;
-    cli_result result =
-        cli(NULL, "run", "--bos", "-p", STORMY, "--greedy", "--stop", "zzz", "--stop", "fields were f", "--json", NULL);
+    cli_result result = cli(NULL, "run", "-m", SMALL, "--bos", "-p", STORMY, "--greedy", "--stop", "zzz", "--stop",
+                            "fields were f", "--json", NULL);
     assert_cli(&result, 0, NULL);
     kr_arena arena = { 0 };
     const kr_json *root = cli_json(&result, &arena);
@@ -397,8 +408,9 @@ static void states_carry_text_on(void **state)
 {
     (void)state;
     const char *path = cli_path("state");
-    cli_result first = cli(NULL, "run", "--bos", "-p", STORMY, "--greedy", "-n", "25", "--no-echo", "--state-out", path, NULL);
-    cli_result second = cli(NULL, "run", "--state-in", path, "--greedy", "-n", "15", NULL);
+    cli_result first =
+        cli(NULL, "run", "-m", SMALL, "--bos", "-p", STORMY, "--greedy", "-n", "25", "--no-echo", "--state-out", path, NULL);
+    cli_result second = cli(NULL, "run", "-m", SMALL, "--state-in", path, "--greedy", "-n", "15", NULL);
     assert_cli(&first, 0, NULL);
     assert_cli(&second, 0, NULL);
     char both[1024];
@@ -438,9 +450,10 @@ static void bos_alone_is_a_prompt(void **state)
     cli_free(&result);
 }
 
-#define TEXT_TESTS                                                                                         \
-    cmocka_unit_test(the_built_in_model_goes_on), cmocka_unit_test(stop_strings_end_the_text_before_them), \
-        cmocka_unit_test_setup_teardown(states_carry_text_on, enter, leave),                               \
+#define TEXT_TESTS                                                                              \
+    cmocka_unit_test(text_goes_on), cmocka_unit_test(the_built_in_model_is_that_of_its_folder), \
+        cmocka_unit_test(stop_strings_end_the_text_before_them),                                \
+        cmocka_unit_test_setup_teardown(states_carry_text_on, enter, leave),                    \
         cmocka_unit_test(lines_of_a_conversation_are_joined), cmocka_unit_test(bos_alone_is_a_prompt),
 #else
 #define TEXT_TESTS
