@@ -311,7 +311,10 @@ static krait_status read_member(krait_training_settings *settings, const kr_json
         status = kr_fail(error, KRAIT_ERROR_FORMAT, "%s: settings: %s: expected an array, found a %s", name, key,
                          kr_json_type_name(member->type));
     size_t index = status ? 0 : find(key);
-    if (!status && index < kr_n_setting_rows) clear(settings, index);
+    if (!status && !member->first) /* none: the default, which others rely on */
+        status = krait_training_settings_clear(settings, key, error);
+    else if (!status && index < kr_n_setting_rows)
+        clear(settings, index);
     for (const kr_json *item = status ? NULL : member->first; item && !status; item = item->next) {
         char *value = item->type == KR_JSON_STRING ? kr_strndup(item->string, item->length) : NULL;
         if (item->type != KR_JSON_STRING)
