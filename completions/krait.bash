@@ -88,7 +88,7 @@ _krait() {
     --kind) options="bpe bytes characters" ;;
     --invalid) options="error replace skip" ;;
     --isa) options="auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16" ;;
-    --type | --compare-type) options="auto f32 f16 bf16 q8 q4" ;;
+    --type | --compare-type) options="auto f32 f16 bf16 q8 q6 q4" ;;
     -x | --axis) options="steps tokens seconds" ;;
     --log) options="x y xy" ;;
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;

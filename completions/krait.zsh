@@ -66,7 +66,7 @@ _krait() {
             '--logprobs[with --json, log-probabilities]' \
             '--stats[rates and memory on stderr]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q6 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
@@ -104,7 +104,7 @@ _krait() {
             '--states[also the states after the last token]' \
             '--json[say what was written as one JSON object on stdout]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q6 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
@@ -119,17 +119,17 @@ _krait() {
             '--bos[put the beginning-of-text token in front]' \
             '--crlf[read line ends CR LF as LF]' \
             '--compare[another model on the same tokens]:file:_files' \
-            '--compare-type[convert the weights of the other model]:type:(auto f32 f16 bf16 q8 q4)' \
+            '--compare-type[convert the weights of the other model]:type:(auto f32 f16 bf16 q8 q6 q4)' \
             '--json[one JSON object]' \
             '(-t --threads)'{-t,--threads}'[threads]:n: ' \
-            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q6 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '(-h --help)'{-h,--help}'[show a summary of the options]'
         ;;
     quantize)
         _arguments \
-            '--type[what the matrices become]:type:(f32 f16 bf16 q8 q4)' \
+            '--type[what the matrices become]:type:(f32 f16 bf16 q8 q6 q4)' \
             '*--keep[another type for the tensors of a name]:pattern=type: ' \
             '--calibrate[a text to choose numbers for]:file:_files' \
             '--calibrate-ids[token ids to choose numbers for]:file:_files' \
@@ -228,7 +228,7 @@ _krait() {
             '(-t --threads)'{-t,--threads}'[numbers of threads]:n,...: ' \
             '--long[time per token and memory at these positions]:n,...: ' \
             '--rounds[work and bound take turns so many times]:n: ' \
-            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q4)' \
+            '--type[convert the weights while loading]:type:(auto f32 f16 bf16 q8 q6 q4)' \
             '--isa[instruction set to compute with]:isa:(auto plain avx2 avx2-vnni avx512 avx512-bf16 avx512-amx neon neon-dot neon-bf16)' \
             '--chunk[tokens of a long input that are processed at a time]:n: ' \
             '--json[one JSON object]' \

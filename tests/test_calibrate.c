@@ -94,7 +94,7 @@ static void products_change_less_than_with_the_nearest_numbers(void **state)
     (void)state;
     enum { ROWS = 5 };
     static const size_t sizes[] = { 20, 64, 100, 130 };
-    for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++)
+    for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q6; type++)
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             const size_t n = sizes[s], runs = kr_runs_of(n);
             prepared p = prepare(n, 1);
@@ -299,7 +299,7 @@ static void every_kind_of_model_can_be_calibrated(void **state)
                    { KRAIT_TEST_DATA "/models/bf16-sharded", 256 },
                    { KRAIT_TEST_DATA "/models/original", 253 } };
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
-        for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++) {
+        for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q6; type++) {
             const char *from = models[m].model, *alone = place("kind-alone"), *calibrated = place("kind");
             int32_t *ids = text(TOKENS / 2, models[m].vocab, 1);
             krait_error error;

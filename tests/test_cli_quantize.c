@@ -70,7 +70,7 @@ static void what_is_wrong_is_said_and_leaves_nothing(void **state)
         { { "quantize", TINY, "/no/such/folder", "--type", "q8" }, "/no/such/folder: cannot make folder", 1 },
         { { "quantize", "--shape", "130m", "folder", "--type", "q8" }, "folder: expected a name that ends in .gguf", 2 },
         { { "quantize", "--type", "q8" }, "expected OUT, the folder or OUT.gguf", 2 },
-        { { "quantize", TINY, out }, "expected --type f32, f16, bf16, q8 or q4", 2 },
+        { { "quantize", TINY, out }, "expected --type f32, f16, bf16, q8, q6 or q4", 2 },
         { { "quantize", TINY, out, "--type", "q5" }, "--type", 2 },
         { { "quantize", TINY, out, out, "--type", "q8" }, "MODEL and OUT are enough", 2 },
         { { "quantize", TINY, out, "--type", "q8", "--keep", "x" }, "--keep: expected PATTERN=TYPE", 2 },

@@ -134,7 +134,7 @@ static void usage_errors_say_what_was_expected(void **state)
         { { "logits", "-o", "x" }, "expected one of --ids, --ids-file and -p, found 0" },
         { { "logits", "--ids", "1" }, "expected -o FILE" },
         { { "perplexity", "--window", "1" }, "--window 1: expected a whole number, at least 2" },
-        { { "perplexity", "--compare-type", "q7" }, "--compare-type q7: expected one of auto|f32|f16|bf16|q8|q4" },
+        { { "perplexity", "--compare-type", "q7" }, "--compare-type q7: expected one of auto|f32|f16|bf16|q8|q6|q4" },
         { { "bench", "--shape", "7b" }, "--shape 7b: expected one of 130m|" },
         { { "bench", "--long", "8,4" }, "expected ascending positions, found 4 behind 8" },
         { { "bench", "--batch", "0" }, "--batch 0: expected" },

@@ -286,10 +286,12 @@ static void packed_matrices_are_bytes_to_others(void **state)
     float w[17 * 70], back[17 * 70], row[70];
     for (int i = 0; i < 17 * 70; i++) w[i] = (float)(i * 37 % 101 - 50) / 50;
     static unsigned char packed[2 * 2 * KR_Q8_BLOCK_BYTES];
-    for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++) {
+    for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q6; type++) {
         kr_pack(type, packed, 70, 0, 17, w);
         kr_tensor t = { .name = "w",
-                        .dtype = type == KRAIT_WEIGHT_Q8 ? KRAIT_DTYPE_PACKED_Q8 : KRAIT_DTYPE_PACKED_Q4,
+                        .dtype = type == KRAIT_WEIGHT_Q8   ? KRAIT_DTYPE_PACKED_Q8
+                                 : type == KRAIT_WEIGHT_Q6 ? KRAIT_DTYPE_PACKED_Q6
+                                                           : KRAIT_DTYPE_PACKED_Q4,
                         .n_dims = 2,
                         .shape = { 17, 70 },
                         .data = packed };
@@ -320,6 +322,7 @@ static void refuses_packed_matrices_of_another_size(void **state)
                                           "q8/2 [17, 64]",
                                           "q8/2 [0, 64]",
                                           "q4 [16, 64]",
+                                          "q6 [16, 64]",
                                           "q9 [16, 64]",
                                           "q8/2 [16, 64",
                                           "q8/2 [16]",
@@ -330,7 +333,8 @@ static void refuses_packed_matrices_of_another_size(void **state)
         snprintf(header, sizeof header,
                  "{\"__metadata__\":{\"w\":\"%s\"},\"w\":{\"dtype\":\"U8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
                  values[i]);
-        refuses(header, 1088, "__metadata__: w: expected q8/2 or q4 with the rows and columns of a matrix of [1088] U8, found");
+        refuses(header, 1088,
+                "__metadata__: w: expected q8/2, q6 or q4 with the rows and columns of a matrix of [1088] U8, found");
     }
     refuses("{\"__metadata__\":{\"w\":\"q8/2 [16, 64]\"},\"w\":{\"dtype\":\"I8\",\"shape\":[1088],\"data_offsets\":[0,1088]}}",
             1088, "found \"q8/2 [16, 64]\"");

@@ -73,7 +73,7 @@ static void a_saved_model_has_the_bits_of_one_converted_while_loading(void **sta
     (void)state;
     static const char *const models[] = { "tiny", "odd", "bf16-sharded", "original", "falcon" };
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
-        for (krait_weight_type type = KRAIT_WEIGHT_F32; type <= KRAIT_WEIGHT_Q4; type++) {
+        for (krait_weight_type type = KRAIT_WEIGHT_F32; type <= KRAIT_WEIGHT_Q6; type++) {
             char from[512];
             krait_error error;
             snprintf(from, sizeof from, KRAIT_TEST_DATA "/models/%s", models[m]);
@@ -153,7 +153,7 @@ static void a_detour_through_gguf_loses_nothing(void **state)
     snprintf(file, sizeof file, "%s", folder("detour.gguf"));
     const char *second = folder("second");
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
-        for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q4; type++) {
+        for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q6; type++) {
             krait_checkpoint *from, *to;
             const krait_save_options options = { .type = type };
             assert_ok(save(models[m], first, &options, &error));

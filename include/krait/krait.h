@@ -145,11 +145,12 @@ typedef enum krait_dtype {
     KRAIT_DTYPE_Q5_K,
     KRAIT_DTYPE_Q6_K,
     KRAIT_DTYPE_IQ4_NL,
-    KRAIT_DTYPE_PACKED_Q8, /* matrices in krait's own types q8 and q4 (krait_weight_type), in files that it quantised */
-    KRAIT_DTYPE_PACKED_Q4
+    KRAIT_DTYPE_PACKED_Q8, /* matrices in krait's own types q8, q4 and q6 (krait_weight_type), in files that it quantised */
+    KRAIT_DTYPE_PACKED_Q4,
+    KRAIT_DTYPE_PACKED_Q6
 } krait_dtype;
 
-/* "F32", "BF16", ...: as safetensors spells them; "Q4_K", ...: as ggml does; "q8", "q4". */
+/* "F32", "BF16", ...: as safetensors spells them; "Q4_K", ...: as ggml does; "q8", "q4", "q6". */
 KRAIT_API const char *krait_dtype_name(krait_dtype dtype);
 
 #define KRAIT_MAX_DIMS 8
@@ -218,10 +219,11 @@ typedef enum krait_weight_type {
     KRAIT_WEIGHT_F16,
     KRAIT_WEIGHT_BF16, /* activations are rounded to bfloat16, too, where the CPU multiplies it */
     KRAIT_WEIGHT_Q8,   /* 8.5 bits a weight, multiplied as integers; rows too short for it (dt_proj) in bfloat16 */
-    KRAIT_WEIGHT_Q4    /* 4.5 bits */
+    KRAIT_WEIGHT_Q4,   /* 4.5 bits, but 6.5 where a model feels it most: the head, and what steers the recurrence */
+    KRAIT_WEIGHT_Q6    /* 6.5 bits */
 } krait_weight_type;
 
-/* "auto", "f32", "f16", "bf16", "q8", "q4". */
+/* "auto", "f32", "f16", "bf16", "q8", "q4", "q6". */
 KRAIT_API const char *krait_weight_type_name(krait_weight_type type);
 /* false if it is none of these. */
 KRAIT_API bool krait_weight_type_find(krait_weight_type *type, const char *name);

@@ -44,10 +44,10 @@ typedef struct kr_model_choice {
         KR_OPTION_CHOICE, 0, "isa", "auto|plain|avx2|avx2-vnni|avx512|avx512-bf16|avx512-amx|neon|neon-dot|neon-bf16", \
             offsetof(type, choice.isa), 0, 0, "auto", "Instruction set to compute with"                                \
     }
-#define KR_OPTION_TYPE(values)                                                                               \
-    {                                                                                                        \
-        KR_OPTION_CHOICE, 0, "type", "auto|f32|f16|bf16|q8|q4", offsetof(values, choice.type), 0, 0, "auto", \
-            "Convert the weights to it while loading: smaller, faster, less exact"                           \
+#define KR_OPTION_TYPE(values)                                                                                  \
+    {                                                                                                           \
+        KR_OPTION_CHOICE, 0, "type", "auto|f32|f16|bf16|q8|q6|q4", offsetof(values, choice.type), 0, 0, "auto", \
+            "Convert the weights to it while loading: smaller, faster, less exact"                              \
     }
 #define KR_OPTION_CHUNK(type)                                                                   \
     {                                                                                           \

@@ -23,7 +23,7 @@ static const kr_option options[] = {
     { KR_OPTION_FLAG, 0, "crlf", NULL, AT(crlf), .help = "Read line ends CR LF as LF, as texts are when a model is trained" },
     { KR_OPTION_FILE, 0, "compare", "OTHER", AT(compare),
       .help = "Also run this model on the same tokens, and say how far its predictions are from those of MODEL" },
-    { KR_OPTION_CHOICE, 0, "compare-type", "auto|f32|f16|bf16|q8|q4", AT(compare_type),
+    { KR_OPTION_CHOICE, 0, "compare-type", "auto|f32|f16|bf16|q8|q6|q4", AT(compare_type),
       .help = "Convert the weights of OTHER to it (--type is for MODEL); without --compare, OTHER is MODEL itself" },
     { KR_OPTION_FLAG, 0, "json", NULL, AT(json), .help = "One JSON object" },
     KR_OPTION_THREADS(kr_perplexity_values),

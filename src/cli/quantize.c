@@ -21,16 +21,17 @@ typedef struct quantize_values {
 #define AT(field) offsetof(quantize_values, field)
 
 static const kr_option options[] = {
-    { KR_OPTION_CHOICE, 0, "type", "f32|f16|bf16|q8|q4", AT(type),
-      .help =
-          "What the matrices become; everything else is float32. In GGUF q8 is Q8_0, q4 is Q4_0; small matrices of q4 are q8" },
+    { KR_OPTION_CHOICE, 0, "type", "f32|f16|bf16|q8|q6|q4", AT(type),
+      .help = "What the matrices become; everything else is float32. q4 keeps the head, x_proj and dt_proj in q6. In GGUF q8 and "
+              "q6 are "
+              "Q8_0, q4 is Q4_0" },
     { KR_OPTION_TEXTS, 0, "keep", "PATTERN=TYPE", AT(keep),
       .help =
           "Another type for the tensors of that name (* and ? stand for any text and character); the first that fits counts" },
     { KR_OPTION_FILE, 0, "calibrate", "FILE", AT(calibrate),
-      .help =
-          "Choose the numbers of q4 and q8 for what the model multiplies while it reads this text, which should be like those "
-          "that it is for" },
+      .help = "Choose the numbers of q4, q6 and q8 for what the model multiplies while it reads this text, which should be like "
+              "those "
+              "that it is for" },
     { KR_OPTION_FILE, 0, "calibrate-ids", "FILE", AT(calibrate_ids),
       .help = "The same with token ids instead of text: numbers between commas or white space" },
     { KR_OPTION_COUNT, 0, "calibrate-tokens", "N", AT(calibrate_tokens), 1, 0, "32768",
@@ -187,7 +188,7 @@ static krait_type_choice *read_choices(const kr_texts *keep, kr_arena *arena)
         const char *equals = strrchr(keep->items[i], '=');
         size_t length = equals ? (size_t)(equals - keep->items[i]) : 0;
         if (!length || !krait_weight_type_find(&choices[i].type, equals + 1)) {
-            kr_options_wrong(&kr_command_quantize, "--keep: expected PATTERN=TYPE with f32, f16, bf16, q8 or q4, found %s",
+            kr_options_wrong(&kr_command_quantize, "--keep: expected PATTERN=TYPE with f32, f16, bf16, q8, q6 or q4, found %s",
                              keep->items[i]);
             return NULL;
         }
@@ -275,7 +276,7 @@ static int run_quantize(const void *values_)
     if (!values->out) return kr_options_wrong(&kr_command_quantize, "expected OUT, the folder or OUT.gguf, the file to write");
     if (values->shape && !ends_in_gguf(values->out))
         return kr_options_wrong(&kr_command_quantize, "%s: expected a name that ends in .gguf, with --shape", values->out);
-    if (!values->type) return kr_options_wrong(&kr_command_quantize, "expected --type f32, f16, bf16, q8 or q4");
+    if (!values->type) return kr_options_wrong(&kr_command_quantize, "expected --type f32, f16, bf16, q8, q6 or q4");
     if (values->calibrate && values->calibrate_ids)
         return kr_options_wrong(&kr_command_quantize, "--calibrate and --calibrate-ids: expected one of them");
     if (values->shape && (values->calibrate || values->calibrate_ids))
@@ -313,7 +314,8 @@ const kr_command kr_command_quantize = {
     .synopsis = "[MODEL | --shape NAME] OUT --type TYPE [options]",
     .description =
         "OUT.gguf is a GGUF file that krait and llama.cpp load, with the model's tokenizer in it; any other OUT is a folder like "
-        "Hugging Face's, in which q8 and q4 are krait's own, ready to be multiplied. What became of each tensor is listed: its "
+        "Hugging Face's, in which q8, q6 and q4 are krait's own, ready to be multiplied. What became of each tensor is listed: "
+        "its "
         "types, its bytes, and the root of the mean squared error relative to the weights. Without MODEL, the "
         "built-in model. Rows that blocks of GGUF do not divide are stored in f16. A model in bf16 is the same in bf16, bit for "
         "bit.",

@@ -14,10 +14,18 @@ enum {
     DOT_AHEAD = 1024                             /* bytes ahead that few tokens ask for */
 };
 
-VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t group, size_t step, const size_t groups, size_t t,
-                         const size_t tokens, const bool is_q8, size_t ahead, size_t part, size_t parts)
+/* Numbers 0..63 from their low four bits and the bytes that have the other two at 4 half + 2 odd. */
+VEC_INLINE ivec ivec_six(ivec low, ivec high, size_t half, size_t odd)
 {
-    const size_t blocks = kr_blocks_of(op->weight.columns), size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES;
+    ivec two = half ? odd ? ivec_right2(high) : high : odd ? ivec_left2(high) : ivec_left2(ivec_left2(high));
+    return ivec_or(low, ivec_and(two, ivec_set(0x30303030)));
+}
+
+VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t group, size_t step, const size_t groups, size_t t,
+                         const size_t tokens, const krait_weight_type type, size_t ahead, size_t part, size_t parts)
+{
+    const bool is_q8 = type == KRAIT_WEIGHT_Q8, is_q6 = type == KRAIT_WEIGHT_Q6;
+    const size_t blocks = kr_blocks_of(op->weight.columns), size = kr_block_bytes(type);
     const size_t run = step * blocks * size, quads = KR_HALF_COLUMNS / 4;
     if (ahead == 0) ahead = blocks * size; /* the group after this one */
     const uint8_t *w = (const uint8_t *)op->weight.data + group * blocks * size;
@@ -43,16 +51,20 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
                 for (size_t v = 0; v < DOT_VECTORS; v++) number[i][g][v] = start;
             }
             const int8_t *four = values + b * KR_BLOCK_COLUMNS + half * KR_HALF_COLUMNS;
-            for (size_t q = 0; q < quads; q++) {
+            for (size_t pair = 0; pair < quads; pair += 2) VEC_UNROLL
+            for (size_t q = pair; q < pair + 2; q++) {
                 ivec a[DOT_STREAMS][DOT_VECTORS];
                 VEC_UNROLL
                 for (size_t g = 0; g < groups; g++) {
                     const uint8_t *at = w + g * run + KR_SCALES_BYTES + ((is_q8 ? half * quads : 0) + q) * 4 * KR_GROUP_ROWS;
+                    const uint8_t *two = w + g * run + KR_SCALES_BYTES + KR_Q6_LOW_BYTES + pair * 2 * KR_GROUP_ROWS;
                     if (ask && (is_q8 || half == 0)) __builtin_prefetch((const void *)((uintptr_t)at + ahead), 0, 2);
+                    if (ask && is_q6 && half == 0 && q == pair) __builtin_prefetch((const void *)((uintptr_t)two + ahead), 0, 2);
                     VEC_UNROLL
                     for (size_t v = 0; v < DOT_VECTORS; v++) {
                         ivec bytes = ivec_load(at + v * 4 * VEC_LANES);
                         a[g][v] = is_q8 ? ivec_q8(bytes) : half ? ivec_high4(bytes) : ivec_low4(bytes);
+                        if (is_q6) a[g][v] = ivec_six(a[g][v], ivec_load(two + v * 4 * VEC_LANES), half, q - pair);
                     }
                 }
                 VEC_UNROLL
@@ -96,10 +108,10 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
 }
 
 #define DOT_CASE(n) \
-    case n: dot_tile(op, x, group, 0, 1, t, n <= DOT_TOKENS ? n : 1, is_q8, 0, part, parts); break;
+    case n: dot_tile(op, x, group, 0, 1, t, n <= DOT_TOKENS ? n : 1, type, 0, part, parts); break;
 
-VEC_INLINE void dot_group(const kr_linear *op, const kr_quantized *x, size_t group, size_t t, size_t tokens, const bool is_q8,
-                          size_t part, size_t parts)
+VEC_INLINE void dot_group(const kr_linear *op, const kr_quantized *x, size_t group, size_t t, size_t tokens,
+                          const krait_weight_type type, size_t part, size_t parts)
 {
     if (tokens > DOT_TOKENS) __builtin_unreachable();
     switch (tokens) {
@@ -121,14 +133,14 @@ VEC_INLINE void dot_group(const kr_linear *op, const kr_quantized *x, size_t gro
 
 /* Tokens t .. t+n-1, which fit a cache, each tile asking for its part of the next group, with groups begin .. end-1. */
 VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t t, size_t n,
-                          const bool is_q8)
+                          const krait_weight_type type)
 {
     if (n <= DOT_STREAM_TOKENS) {
         const size_t step = (end - begin) / DOT_STREAMS;
         for (size_t g = begin; g < begin + step; g++) switch (n) {
-            case 1: dot_tile(op, x, g, step, DOT_STREAMS, t, 1, is_q8, DOT_AHEAD, 0, 1); break;
-            case 2: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 2 ? 2 : 1, is_q8, DOT_AHEAD, 0, 1); break;
-            case 3: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 3 ? 3 : 1, is_q8, DOT_AHEAD, 0, 1); break;
+            case 1: dot_tile(op, x, g, step, DOT_STREAMS, t, 1, type, DOT_AHEAD, 0, 1); break;
+            case 2: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 2 ? 2 : 1, type, DOT_AHEAD, 0, 1); break;
+            case 3: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 3 ? 3 : 1, type, DOT_AHEAD, 0, 1); break;
             }
         begin += step * DOT_STREAMS;
     }
@@ -136,7 +148,7 @@ VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t beg
     for (size_t g = begin; g < end; g++)
         for (size_t i = 0, first = t; i < tiles; i++) {
             const size_t tokens = n / tiles + (i < n % tiles);
-            dot_group(op, x, g, first, tokens, is_q8, i, tiles);
+            dot_group(op, x, g, first, tokens, type, i, tiles);
             first += tokens;
         }
 }
@@ -149,9 +161,10 @@ static void dot_rows(const kr_linear *op, const kr_quantized *x, size_t begin, s
     end = (end + KR_GROUP_ROWS - 1) / KR_GROUP_ROWS;
     for (size_t t = 0; t < op->n_tokens; t += block) {
         const size_t n = op->n_tokens - t < block ? op->n_tokens - t : block;
-        if (op->weight.type == KRAIT_WEIGHT_Q8)
-            dot_block(op, x, begin, end, t, n, true);
-        else
-            dot_block(op, x, begin, end, t, n, false);
+        switch (op->weight.type) {
+        case KRAIT_WEIGHT_Q8: dot_block(op, x, begin, end, t, n, KRAIT_WEIGHT_Q8); break;
+        case KRAIT_WEIGHT_Q6: dot_block(op, x, begin, end, t, n, KRAIT_WEIGHT_Q6); break;
+        default: dot_block(op, x, begin, end, t, n, KRAIT_WEIGHT_Q4);
+        }
     }
 }

@@ -87,18 +87,27 @@ size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t
 }
 
 /* The sum of half a block's products, exactly. */
-static int32_t dot_half(const uint8_t *numbers, size_t row, int shift, int32_t mask, int32_t offset, const int8_t *x)
+static int32_t dot_half(const uint8_t *numbers, krait_weight_type type, size_t row, size_t half, const int8_t *x)
 {
     int32_t sum = 0;
-    for (size_t c = 0; c < KR_HALF_COLUMNS; c++)
-        sum += ((numbers[(c / 4 * KR_GROUP_ROWS + row) * 4 + c % 4] >> shift & mask) - offset) * x[c];
+    for (size_t c = 0; c < KR_HALF_COLUMNS; c++) {
+        const size_t quad = c / 4, row_at = row * 4 + c % 4, step = KR_GROUP_ROWS * 4;
+        int32_t number;
+        if (type == KRAIT_WEIGHT_Q8)
+            number = numbers[(half * KR_HALF_COLUMNS / 4 + quad) * step + row_at];
+        else
+            number = numbers[quad * step + row_at] >> 4 * half & 15;
+        if (type == KRAIT_WEIGHT_Q6)
+            number |= (numbers[KR_Q6_LOW_BYTES + quad / 2 * step + row_at] >> (4 * half + quad % 2 * 2) & 3) << 4;
+        sum += (number - kr_number_offset(type)) * x[c];
+    }
     return sum;
 }
 
 void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
 {
-    const bool is_q8 = op->weight.type == KRAIT_WEIGHT_Q8;
-    const size_t size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES, blocks = x->stride / KR_BLOCK_COLUMNS;
+    const krait_weight_type type = op->weight.type;
+    const size_t size = kr_block_bytes(type), blocks = x->stride / KR_BLOCK_COLUMNS;
     for (size_t j = begin; j < end; j++)
         for (size_t t = 0; t < op->n_tokens; t++) {
             const uint8_t *block = (const uint8_t *)op->weight.data + j / KR_GROUP_ROWS * blocks * size;
@@ -108,13 +117,9 @@ void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size
             float *y = op->y.data + t * op->y.stride + j, sum = 0;
             for (size_t b = 0; b < blocks; b++, block += size, values += KR_BLOCK_COLUMNS, scale_x += 2) {
                 for (size_t half = 0; half < 2; half++) {
-                    const uint8_t *numbers = block + KR_SCALES_BYTES;
-                    const int8_t *v = values + half * KR_HALF_COLUMNS;
                     uint16_t scale;
                     memcpy(&scale, block + (half * KR_GROUP_ROWS + row) * sizeof scale, sizeof scale);
-                    int32_t number =
-                        is_q8 ? dot_half(numbers + half * KR_HALF_COLUMNS * KR_GROUP_ROWS, row, 0, 255, KR_Q8_OFFSET, v)
-                              : dot_half(numbers, row, half ? 4 : 0, 15, KR_Q4_OFFSET, v);
+                    int32_t number = dot_half(block + KR_SCALES_BYTES, type, row, half, values + half * KR_HALF_COLUMNS);
                     sum = fmaf((float)number, kr_f16_to_float(scale) * scale_x[half], sum);
                 }
             }

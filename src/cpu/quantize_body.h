@@ -45,7 +45,7 @@ static inline int32_t quantize_block(int8_t *out, float *scale, const float *x, 
 static void quantize_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
 {
     const size_t columns = op->weight.columns, width = KR_HALF_COLUMNS;
-    const int32_t offset = op->weight.type == KRAIT_WEIGHT_Q8 ? KR_Q8_OFFSET : KR_Q4_OFFSET;
+    const int32_t offset = kr_number_offset(op->weight.type);
     for (size_t t = begin; t < end; t++) {
         const float *row = op->x.data + t * op->x.stride;
         for (size_t c = 0; c < x->stride; c += width) {

@@ -107,7 +107,13 @@ VEC_INLINE vec ivec_float(ivec a) { return _mm256_cvtepi32_ps(a); }
 VEC_INLINE ivec ivec_low4(ivec a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 VEC_INLINE ivec ivec_high4(ivec a) { return ivec_low4(_mm256_srli_epi16(a, 4)); }
 
-/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
+VEC_INLINE ivec ivec_and(ivec a, ivec b) { return _mm256_and_si256(a, b); }
+VEC_INLINE ivec ivec_or(ivec a, ivec b) { return _mm256_or_si256(a, b); }
+/* Each byte two bits to the right or left; what comes in from its neighbour is for the caller to mask. */
+VEC_INLINE ivec ivec_right2(ivec a) { return _mm256_srli_epi16(a, 2); }
+VEC_INLINE ivec ivec_left2(ivec a) { return _mm256_slli_epi16(a, 2); }
+
+/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..63 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
  * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
 #if defined(__AVXVNNI__)
 enum { VEC_Q8_OFFSET = 1 };

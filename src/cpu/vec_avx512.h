@@ -95,7 +95,13 @@ VEC_INLINE vec ivec_float(ivec a) { return _mm512_cvtepi32_ps(a); }
 VEC_INLINE ivec ivec_low4(ivec a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 VEC_INLINE ivec ivec_high4(ivec a) { return ivec_low4(_mm512_srli_epi16(a, 4)); }
 
-/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
+VEC_INLINE ivec ivec_and(ivec a, ivec b) { return _mm512_and_si512(a, b); }
+VEC_INLINE ivec ivec_or(ivec a, ivec b) { return _mm512_or_si512(a, b); }
+/* Each byte two bits to the right or left; what comes in from its neighbour is for the caller to mask. */
+VEC_INLINE ivec ivec_right2(ivec a) { return _mm512_srli_epi16(a, 2); }
+VEC_INLINE ivec ivec_left2(ivec a) { return _mm512_slli_epi16(a, 2); }
+
+/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..63 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
  * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
 #if defined(__AVX512VNNI__)
 enum { VEC_Q8_OFFSET = 1 };

@@ -94,7 +94,13 @@ VEC_INLINE vec ivec_float(ivec a) { return vcvtq_f32_s32(a); }
 VEC_INLINE ivec ivec_low4(ivec a) { return vreinterpretq_s32_u8(vandq_u8(vreinterpretq_u8_s32(a), vdupq_n_u8(15))); }
 VEC_INLINE ivec ivec_high4(ivec a) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(a), 4)); }
 
-/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..15 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
+VEC_INLINE ivec ivec_and(ivec a, ivec b) { return vandq_s32(a, b); }
+VEC_INLINE ivec ivec_or(ivec a, ivec b) { return vorrq_s32(a, b); }
+/* Each byte two bits to the right or left; what comes in from its neighbour is for the caller to mask. */
+VEC_INLINE ivec ivec_right2(ivec a) { return vshrq_n_s32(a, 2); }
+VEC_INLINE ivec ivec_left2(ivec a) { return vshlq_n_s32(a, 2); }
+
+/* For each lane sum + a0 c0 + a1 c1 + a2 c2 + a3 c3, exactly: a is bytes 0..63 (dot4) or what ivec_q8() makes of q8's numbers (dot8),
  * c signed bytes > -128. VEC_Q8_OFFSET says whether the numbers' offset is still in a. */
 enum { VEC_Q8_OFFSET = 0 };
 VEC_INLINE ivec ivec_q8(ivec numbers) { return vreinterpretq_s32_u8(veorq_u8(vreinterpretq_u8_s32(numbers), vdupq_n_u8(128))); }

@@ -167,7 +167,7 @@ static krait_status check_metadata(const section *s, const kr_json *metadata, kr
 static const struct {
     const char *name;
     krait_dtype dtype;
-} layouts[] = { { "q8/2", KRAIT_DTYPE_PACKED_Q8 }, { "q4", KRAIT_DTYPE_PACKED_Q4 } };
+} layouts[] = { { "q8/2", KRAIT_DTYPE_PACKED_Q8 }, { "q6", KRAIT_DTYPE_PACKED_Q6 }, { "q4", KRAIT_DTYPE_PACKED_Q4 } };
 enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
 
 static const char *layout_name(krait_dtype dtype)
@@ -207,7 +207,7 @@ static krait_status read_packed(const section *s, kr_tensor *tensor, const kr_js
         return KRAIT_OK;
     }
     return kr_fail(error, KRAIT_ERROR_FORMAT,
-                   "%s: %s: %.200s: expected q8/2 or q4 with the rows and columns of a matrix of %s, found \"%.*s\"",
+                   "%s: %s: %.200s: expected q8/2, q6 or q4 with the rows and columns of a matrix of %s, found \"%.*s\"",
                    s->file->name, metadata_key, tensor->name, kr_tensor_describe(tensor, text, sizeof text),
                    value->length < 40 ? (int)value->length : 40, value->string);
 }

@@ -36,10 +36,10 @@ typedef enum kr_form {
 } kr_form;
 
 enum {
-    KR_MATRIX = 1,        /* multiplied by: held as kr_matrix, mapped where the file has it in float32 */
-    KR_DECAYS = 2,        /* weight decay applies when training                                        */
-    KR_AT_LEAST_Q8 = 8,   /* small and delicate: q8 in a q4 model                                     */
-    KR_ALWAYS_FLOAT32 = 4 /* steers the recurrence: never stored in less                               */
+    KR_MATRIX = 1,         /* multiplied by: held as kr_matrix, mapped where the file has it in float32 */
+    KR_DECAYS = 2,         /* weight decay applies when training                                        */
+    KR_ALWAYS_FLOAT32 = 4, /* steers the recurrence: never stored in less                              */
+    KR_AT_LEAST_Q6 = 8     /* q6 in a q4 model: what costs least for what it saves (docs/QUANTIZATION.md) */
 };
 
 /* How a new model's parameter is drawn. */

@@ -108,7 +108,7 @@ uint64_t krait_model_bytes_per_token(const krait_model *model)
 
 /* ---- names of types ---------------------------------------------------------------------------------------------- */
 
-static const char *const type_names[] = { "auto", "f32", "f16", "bf16", "q8", "q4" };
+static const char *const type_names[] = { "auto", "f32", "f16", "bf16", "q8", "q4", "q6" };
 enum { N_TYPES = sizeof type_names / sizeof *type_names };
 
 const char *krait_weight_type_name(krait_weight_type type) { return (unsigned)type < N_TYPES ? type_names[type] : "unknown"; }

@@ -44,7 +44,8 @@ static krait_dtype dtype_of(krait_weight_type type)
 {
     static const krait_dtype dtypes[] = { [KRAIT_WEIGHT_AUTO] = KRAIT_DTYPE_F32,     [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32,
                                           [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16,      [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16,
-                                          [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_PACKED_Q8, [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_PACKED_Q4 };
+                                          [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_PACKED_Q8, [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_PACKED_Q4,
+                                          [KRAIT_WEIGHT_Q6] = KRAIT_DTYPE_PACKED_Q6 };
     return dtypes[type];
 }
 
@@ -75,7 +76,7 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
         tensor->shape[tensor->n_dims++] = kr_dim_size(*dim, &s->config);
     kr_tensor_set_contiguous(tensor);
     if (parameter->flags & KR_MATRIX) {
-        krait_weight_type wanted = kr_type_choose(s->options, s->choice_used, place, &it->reason);
+        krait_weight_type wanted = kr_type_choose(s->options, s->choice_used, place, it->tensor, &it->reason);
         bool exact = kr_packs_exactly(it->tensor->dtype, wanted);
         it->type = exact ? wanted : kr_type_fitting(wanted, tensor->shape[0], tensor->shape[1]);
         if (it->type != wanted) it->reason = "smaller than blocks that are filled up";

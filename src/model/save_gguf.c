@@ -53,7 +53,8 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
 {
     static const krait_dtype dtypes[] = {
         [KRAIT_WEIGHT_AUTO] = KRAIT_DTYPE_F32,  [KRAIT_WEIGHT_F32] = KRAIT_DTYPE_F32, [KRAIT_WEIGHT_F16] = KRAIT_DTYPE_F16,
-        [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16, [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_Q8_0, [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_Q4_0
+        [KRAIT_WEIGHT_BF16] = KRAIT_DTYPE_BF16, [KRAIT_WEIGHT_Q8] = KRAIT_DTYPE_Q8_0, [KRAIT_WEIGHT_Q4] = KRAIT_DTYPE_Q4_0,
+        [KRAIT_WEIGHT_Q6] = KRAIT_DTYPE_Q8_0 /* the least that holds it */
     };
     const kr_parameter *parameter = place->parameter;
     *p = (plan){ .place = place };
@@ -66,7 +67,13 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
     p->from = p->tensor ? p->tensor->dtype : KRAIT_DTYPE_F32;
     p->exp = parameter->form == KR_MINUS_EXP_TRANSPOSED && !(s->checkpoint && s->checkpoint->gguf);
     if (parameter->flags & KR_MATRIX) {
-        p->to = dtypes[kr_type_choose(s->options, s->choice_used, place, &p->reason)];
+        const krait_weight_type type = kr_type_choose(s->options, s->choice_used, place, p->tensor, &p->reason);
+        p->to = dtypes[type];
+        if (type == KRAIT_WEIGHT_Q6) {
+            snprintf(p->reason_text, sizeof p->reason_text, "%s%sno q6 in GGUF files", p->reason ? p->reason : "",
+                     p->reason ? "; " : "");
+            p->reason = p->reason_text;
+        }
         if (p->columns % kr_dtype_block(p->to) != 0) {
             snprintf(p->reason_text, sizeof p->reason_text, "rows of %zu are no whole blocks of %zu", p->columns,
                      kr_dtype_block(p->to));
@@ -78,7 +85,7 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
         p->reason = s->options->type <= KRAIT_WEIGHT_F32 ? NULL : "always f32";
     }
     p->bytes = p->tensor && p->from == p->to && !p->exp && kr_tensor_is_contiguous(p->tensor);
-    p->exact = p->tensor && kr_tensor_is_packed(p->tensor) && kr_packs_exactly(p->to, kr_tensor_packed_type(p->tensor));
+    p->exact = p->tensor && kr_tensor_is_packed(p->tensor) && kr_unpacks_exactly(p->to, kr_tensor_packed_type(p->tensor));
     p->blocks = kr_dtype_block(p->to) > 1 && !p->bytes && !p->exact;
     if (kr_dtype_block(p->from) > 1 && kr_dtype_block(p->to) > 1 && !p->bytes && !p->exact && !s->options->requantize)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
@@ -343,7 +350,8 @@ static void put_config(saving *s)
 {
     static const uint32_t file_types[] = {
         [KRAIT_WEIGHT_AUTO] = KR_GGUF_FILE_F32,  [KRAIT_WEIGHT_F32] = KR_GGUF_FILE_F32, [KRAIT_WEIGHT_F16] = KR_GGUF_FILE_F16,
-        [KRAIT_WEIGHT_BF16] = KR_GGUF_FILE_BF16, [KRAIT_WEIGHT_Q8] = KR_GGUF_FILE_Q8_0, [KRAIT_WEIGHT_Q4] = KR_GGUF_FILE_Q4_0
+        [KRAIT_WEIGHT_BF16] = KR_GGUF_FILE_BF16, [KRAIT_WEIGHT_Q8] = KR_GGUF_FILE_Q8_0, [KRAIT_WEIGHT_Q4] = KR_GGUF_FILE_Q4_0,
+        [KRAIT_WEIGHT_Q6] = KR_GGUF_FILE_Q8_0
     };
     kr_gguf_writer *w = &s->writer;
     const krait_config *c = &s->config;

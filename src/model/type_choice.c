@@ -11,8 +11,15 @@ krait_weight_type kr_type_fitting(krait_weight_type type, size_t rows, size_t co
     return larger ? KRAIT_WEIGHT_BF16 : type;
 }
 
+krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter *parameter, const kr_tensor *tensor)
+{
+    if (type != KRAIT_WEIGHT_Q4 || !(parameter->flags & KR_AT_LEAST_Q6)) return type;
+    if (tensor && (kr_packs_exactly(tensor->dtype, type) || tensor->dtype == KRAIT_DTYPE_PACKED_Q4)) return type;
+    return KRAIT_WEIGHT_Q6;
+}
+
 krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice_used, const kr_parameter_place *place,
-                                 const char **reason)
+                                 const kr_tensor *tensor, const char **reason)
 {
     for (size_t i = 0; i < options->n_choices; i++) {
         const char *pattern = options->choices[i].pattern;
@@ -21,23 +28,24 @@ krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice
         *reason = "chosen";
         return options->choices[i].type;
     }
-    if (options->type == KRAIT_WEIGHT_Q4 && place->parameter->flags & KR_AT_LEAST_Q8) {
-        *reason = "small and delicate: at least q8";
-        return KRAIT_WEIGHT_Q8;
-    }
-    return options->type;
+    krait_weight_type type = kr_type_raised(options->type, place->parameter, tensor);
+    if (type == options->type) return type;
+    *reason = "delicate: at least q6";
+    /* Of a model that is quantised already it is kept, as it would otherwise be refused. */
+    bool is_q8 = tensor && (tensor->dtype == KRAIT_DTYPE_PACKED_Q8 || kr_packs_exactly(tensor->dtype, KRAIT_WEIGHT_Q8));
+    return is_q8 && !options->requantize ? KRAIT_WEIGHT_Q8 : type;
 }
 
 krait_status kr_type_check_options(const krait_save_options *options, krait_error *error)
 {
-    if ((unsigned)options->type > KRAIT_WEIGHT_Q4)
-        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
+    if ((unsigned)options->type > KRAIT_WEIGHT_Q6)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q6,
                        (int)options->type);
     if (options->n_calibration && !options->calibration)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: calibration: expected %zu ids, found none",
                        options->n_calibration);
     for (size_t i = 0; i < options->n_choices; i++)
-        if (!options->choices[i].pattern || (unsigned)options->choices[i].type > KRAIT_WEIGHT_Q4)
+        if (!options->choices[i].pattern || (unsigned)options->choices[i].type > KRAIT_WEIGHT_Q6)
             return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: choice %zu: expected a pattern and a type", i);
     return KRAIT_OK;
 }

@@ -102,8 +102,7 @@ static krait_weight_type type_of(const loading *l, const kr_parameter *parameter
         if (tensor->dtype == KRAIT_DTYPE_F16) return KRAIT_WEIGHT_F16;
         if (kr_dtype_block(tensor->dtype) == 1) return KRAIT_WEIGHT_F32;
     }
-    krait_weight_type type = l->type;
-    if (type == KRAIT_WEIGHT_AUTO || (type == KRAIT_WEIGHT_Q4 && parameter->flags & KR_AT_LEAST_Q8)) type = KRAIT_WEIGHT_Q8;
+    krait_weight_type type = l->type == KRAIT_WEIGHT_AUTO ? KRAIT_WEIGHT_Q8 : kr_type_raised(l->type, parameter, tensor);
     if (tensor && kr_packs_exactly(tensor->dtype, type)) return type;
     return kr_type_fitting(type, kr_dim_size(parameter->shape[0], &l->model->config),
                            kr_dim_size(parameter->shape[1], &l->model->config));
@@ -289,8 +288,8 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
     krait_model *model = l->model;
     l->type = l->options ? l->options->type : KRAIT_WEIGHT_AUTO;
     l->threads = l->options && l->options->threads > 0 ? l->options->threads : kr_threads_available();
-    if ((unsigned)l->type > KRAIT_WEIGHT_Q4)
-        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "load options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q4,
+    if ((unsigned)l->type > KRAIT_WEIGHT_Q6)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "load options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q6,
                        (int)l->type);
     const krait_checkpoint *checkpoint = model->checkpoint;
     for (size_t i = 0; checkpoint && i < checkpoint->n_tensors; i++)

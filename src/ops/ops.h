@@ -65,7 +65,7 @@ typedef struct kr_embedding {
 
 /* ---- linear: y[t, j] (+)= sum_k x[t, k] * weight[j, k] + bias[j] -------------------------------------------------
  *
- * With q8 and q4 weights x is quantised as well, each block of 32 columns of a token by itself, to
+ * With q8, q6 and q4 weights x is quantised as well, each block of 32 columns of a token by itself, to
  * round(x * 127 / m), m the block's largest magnitude; the block's products are summed as integers and the sums, times both scales, as
  * float32 in the order of columns: fma(sum, scale_w * scale_x, y). With bf16 weights x is rounded to bfloat16 on CPUs that
  * multiply it. */

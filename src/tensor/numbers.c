@@ -56,8 +56,8 @@ uint16_t kr_choose_scale(krait_weight_type type, const float *values, const floa
     }
     if (!(most > 0) || !isfinite(most)) return 0;
     /* From the scale at which the largest value is just below the end of the numbers to some at which it is beyond: clipping one
-     * value may be worth a finer grid for the others. -8 has no opposite, hence both signs. */
-    const float end = -r.least, step = type == KRAIT_WEIGHT_Q4 ? 0.02f : 0.002f;
+     * value may be worth a finer grid for the others. -8 (q6: -32) has no opposite, hence both signs. */
+    const float end = -r.least, step = type == KRAIT_WEIGHT_Q4 ? 0.02f : type == KRAIT_WEIGHT_Q6 ? 0.005f : 0.002f;
     for (int sign = -1; sign <= (r.most < end ? 1 : -1); sign += 2)
         for (int i = -STEPS; i <= STEPS; i++) {
             float scale = as_stored((float)sign * most / (end * (1 + step * (float)i)));

@@ -3,7 +3,7 @@
  *
  * Thirty-two columns of a row, the last ones of a row perhaps fewer, are a run and share a scale that float16 holds:
  *
- *     weight[row, j] = scale[row, j / 32] * number[row, j]        number in -8..7 (q4), -127..127 (q8) */
+ *     weight[row, j] = scale[row, j / 32] * number[row, j]        number in -8..7 (q4), -32..31 (q6), -127..127 (q8) */
 #ifndef KR_TENSOR_NUMBERS_H
 #define KR_TENSOR_NUMBERS_H
 
@@ -15,8 +15,14 @@
 enum { KR_RUN = 32 };
 
 static inline size_t kr_runs_of(size_t columns) { return (columns + KR_RUN - 1) / KR_RUN; }
-static inline int kr_least_number(krait_weight_type type) { return type == KRAIT_WEIGHT_Q4 ? -8 : -127; }
-static inline int kr_largest_number(krait_weight_type type) { return type == KRAIT_WEIGHT_Q4 ? 7 : 127; }
+static inline int kr_least_number(krait_weight_type type)
+{
+    return type == KRAIT_WEIGHT_Q4 ? -8 : type == KRAIT_WEIGHT_Q6 ? -32 : -127;
+}
+static inline int kr_largest_number(krait_weight_type type)
+{
+    return type == KRAIT_WEIGHT_Q4 ? 7 : type == KRAIT_WEIGHT_Q6 ? 31 : 127;
+}
 
 /* Rows of a matrix. */
 typedef struct kr_numbers {

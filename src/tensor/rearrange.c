@@ -10,6 +10,11 @@ bool kr_packs_exactly(krait_dtype dtype, krait_weight_type type)
     return (dtype == KRAIT_DTYPE_Q8_0 && type == KRAIT_WEIGHT_Q8) || (dtype == KRAIT_DTYPE_Q4_0 && type == KRAIT_WEIGHT_Q4);
 }
 
+bool kr_unpacks_exactly(krait_dtype dtype, krait_weight_type type)
+{
+    return kr_packs_exactly(dtype, type) || (dtype == KRAIT_DTYPE_Q8_0 && type == KRAIT_WEIGHT_Q6);
+}
+
 static uint32_t word_at(const unsigned char *at)
 {
     uint32_t word;
@@ -79,32 +84,48 @@ static void row_to_q4_0(unsigned char *to, unsigned char *block, size_t row, siz
     }
 }
 
-/* ---- both -------------------------------------------------------------------------------------------------------- */
+/* ---- q6 to Q8_0 --------------------------------------------------------------------------------------------------- */
+
+static void row_to_q8_0_from_q6(unsigned char *to, unsigned char *block, size_t row, size_t halves)
+{
+    for (size_t h = 0; h < halves; h++, to += Q8_0_BYTES) {
+        memcpy(to, scale_place(block, h % 2, row), sizeof(uint16_t));
+        for (size_t i = 0; i < WORDS; i++) {
+            uint32_t low = word_at(place(block, i, row)) >> (h % 2 * 4) & LOW;
+            uint32_t high = word_at(place(block, WORDS + i / 2, row)) >> (h % 2 * 4 + i % 2 * 2) & 0x03030303;
+            /* Bytes 0 .. 63 minus 32, without borrowing from each other. */
+            put_word(to + 2 + 4 * i, ((low | high << 4 | 0x80808080) - 0x20202020) ^ 0x80808080);
+        }
+        if (h % 2) block += KR_Q6_BLOCK_BYTES;
+    }
+}
+
+/* ---- all -------------------------------------------------------------------------------------------------------- */
 
 void kr_pack_blocks(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const void *rows)
 {
     const bool is_q8 = type == KRAIT_WEIGHT_Q8;
     const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q8 ? Q8_0_BYTES : Q4_0_BYTES);
-    const size_t size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES, group_bytes = kr_blocks_of(columns) * size;
+    const size_t size = kr_block_bytes(type), group_bytes = kr_blocks_of(columns) * size;
     const unsigned char *from = rows;
     for (size_t row = first; row < first + n; row++, from += row_bytes) {
         unsigned char *group = (unsigned char *)matrix + kr_packed_offset(type, row, columns);
         if (row % KR_GROUP_ROWS == 0 && (halves % 2 || first + n - row < KR_GROUP_ROWS)) /* there are places without a number */
-            for (unsigned char *block = group; block < group + group_bytes; block += size) {
-                memset(block, 0, KR_SCALES_BYTES);
-                memset(block + KR_SCALES_BYTES, is_q8 ? KR_Q8_OFFSET : KR_Q4_OFFSET * 0x11, size - KR_SCALES_BYTES);
-            }
+            for (unsigned char *block = group; block < group + group_bytes; block += size) kr_clear_block(block, type);
         (is_q8 ? row_from_q8_0 : row_from_q4_0)(group, row % KR_GROUP_ROWS, from, halves);
     }
 }
 
 void kr_unpack_blocks(void *rows, krait_weight_type type, const void *matrix, size_t columns, size_t first, size_t n)
 {
-    const bool is_q8 = type == KRAIT_WEIGHT_Q8;
-    const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q8 ? Q8_0_BYTES : Q4_0_BYTES);
+    const bool is_q4 = type == KRAIT_WEIGHT_Q4;
+    const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q4 ? Q4_0_BYTES : Q8_0_BYTES);
+    void (*row_to)(unsigned char *, unsigned char *, size_t, size_t) = is_q4                     ? row_to_q4_0
+                                                                       : type == KRAIT_WEIGHT_Q6 ? row_to_q8_0_from_q6
+                                                                                                 : row_to_q8_0;
     unsigned char *to = rows;
     for (size_t row = first; row < first + n; row++, to += row_bytes) {
         unsigned char *group = (unsigned char *)matrix + kr_packed_offset(type, row, columns); /* only read */
-        (is_q8 ? row_to_q8_0 : row_to_q4_0)(to, group, row % KR_GROUP_ROWS, halves);
+        row_to(to, group, row % KR_GROUP_ROWS, halves);
     }
 }

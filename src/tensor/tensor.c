@@ -40,6 +40,7 @@ static const struct {
     [KRAIT_DTYPE_IQ4_NL] = { "IQ4_NL", 18, 32 },
     [KRAIT_DTYPE_PACKED_Q8] = { "q8", KR_Q8_BLOCK_BYTES, KR_GROUP_ROWS *KR_BLOCK_COLUMNS },
     [KRAIT_DTYPE_PACKED_Q4] = { "q4", KR_Q4_BLOCK_BYTES, KR_GROUP_ROWS *KR_BLOCK_COLUMNS },
+    [KRAIT_DTYPE_PACKED_Q6] = { "q6", KR_Q6_BLOCK_BYTES, KR_GROUP_ROWS *KR_BLOCK_COLUMNS },
 };
 enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
 

@@ -29,11 +29,14 @@ typedef struct kr_tensor {
 /* Whether a tensor is a matrix in a type of packed.h, and in which. Such a one is contiguous in no order: kr_tensor_to_float32() reads it. */
 static inline bool kr_tensor_is_packed(const kr_tensor *tensor)
 {
-    return tensor->dtype == KRAIT_DTYPE_PACKED_Q8 || tensor->dtype == KRAIT_DTYPE_PACKED_Q4;
+    return tensor->dtype == KRAIT_DTYPE_PACKED_Q8 || tensor->dtype == KRAIT_DTYPE_PACKED_Q6
+           || tensor->dtype == KRAIT_DTYPE_PACKED_Q4;
 }
 static inline krait_weight_type kr_tensor_packed_type(const kr_tensor *tensor)
 {
-    return tensor->dtype == KRAIT_DTYPE_PACKED_Q8 ? KRAIT_WEIGHT_Q8 : KRAIT_WEIGHT_Q4;
+    return tensor->dtype == KRAIT_DTYPE_PACKED_Q8   ? KRAIT_WEIGHT_Q8
+           : tensor->dtype == KRAIT_DTYPE_PACKED_Q6 ? KRAIT_WEIGHT_Q6
+                                                    : KRAIT_WEIGHT_Q4;
 }
 
 /* Sets row-major strides from the shape. */

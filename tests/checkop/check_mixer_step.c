@@ -171,7 +171,7 @@ void check_mixer_step(check *c)
         step_case(c, check_below(c, 7), 1 + check_below(c, 140), round % 2 ? 16 : 1 + check_below(c, 20), 1 + check_below(c, 4),
                   ranks[check_below(c, 5)], round % 4 ? KRAIT_WEIGHT_F32 : (krait_weight_type)(1 + check_below(c, 4)),
                   round % 3 == 0);
-    for (krait_weight_type type = KRAIT_WEIGHT_F32; type <= KRAIT_WEIGHT_Q4; type++) {
+    for (krait_weight_type type = KRAIT_WEIGHT_F32; type <= KRAIT_WEIGHT_Q6; type++) {
         step_case(c, 1, 1536, 16, 4, 48, type, false);
         step_case(c, 3, 1536, 16, 4, 48, type, true);
     }

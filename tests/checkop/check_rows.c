@@ -36,8 +36,8 @@ void check_embedding(check *c)
 
 /* ---- linear: tolerance (columns + 2) * epsilon * sum of the products' magnitudes; none with grouped weights ----------- */
 
-static const krait_weight_type types[] = { KRAIT_WEIGHT_F32, KRAIT_WEIGHT_F16, KRAIT_WEIGHT_BF16, KRAIT_WEIGHT_Q8,
-                                           KRAIT_WEIGHT_Q4 };
+static const krait_weight_type types[] = { KRAIT_WEIGHT_F32, KRAIT_WEIGHT_F16, KRAIT_WEIGHT_BF16,
+                                           KRAIT_WEIGHT_Q8,  KRAIT_WEIGHT_Q4,  KRAIT_WEIGHT_Q6 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 static void linear_case(check *c, krait_weight_type type, size_t n, size_t rows, size_t columns, bool bias, bool add)
