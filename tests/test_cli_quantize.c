@@ -101,12 +101,131 @@ static void quantised_models_need_force(void **state)
     cli_result b = cli(NULL, "quantize", q8, q4, "--type", "q4", NULL);
     cli_result c = cli(NULL, "quantize", q8, q4, "--type", "q4", "--force", NULL);
     assert_cli(&a, 0, NULL);
-    assert_cli(&b, 1, "token_embd.weight is Q8_0 already");
+    assert_cli(&b, 1, "blk.0.ssm_in.weight is Q8_0 already");
     assert_non_null(strstr(b.err, "--force"));
     assert_cli(&c, 0, NULL);
     cli_free(&a);
     cli_free(&b);
     cli_free(&c);
+    cli_folder_remove();
+}
+
+/* The ids of a text that repeats itself, for a model of 256 tokens. */
+static void calibration_with_ids_changes_the_numbers_alone(void **state)
+{
+    (void)state;
+    enum { TOKENS = 600 };
+    static char ids[TOKENS * 4 + 1];
+    for (size_t i = 0, at = 0; i < TOKENS; i++)
+        at += (size_t)snprintf(ids + at, sizeof ids - at, "%zu%s", i * i % 97, i % 2 ? "\n" : ",");
+    const char *list = cli_path("ids.txt"), *alone = cli_path("alone.gguf"), *calibrated = cli_path("calibrated.gguf");
+    cli_write(list, ids, strlen(ids));
+    cli_result a = cli(NULL, "quantize", TINY, alone, "--type", "q4", NULL);
+    cli_result b = cli(NULL, "quantize", TINY, calibrated, "--type", "q4", "--calibrate-ids", list, NULL);
+    assert_cli(&a, 0, NULL);
+    assert_cli(&b, 0, NULL);
+    size_t size_a, size_b;
+    char *bytes_a = cli_read(alone, &size_a), *bytes_b = cli_read(calibrated, &size_b);
+    assert_int_equal(size_a, size_b);
+    assert_true(memcmp(bytes_a, bytes_b, size_a) != 0);
+    free(bytes_a), free(bytes_b);
+    double kl[2];
+    for (int i = 0; i < 2; i++) {
+        kr_arena arena = { 0 };
+        cli_result c =
+            cli(NULL, "perplexity", "-m", TINY, "--compare", i ? calibrated : alone, "--ids-file", list, "--json", NULL);
+        assert_cli(&c, 0, NULL);
+        kl[i] = cli_json_number(cli_json(&c, &arena), "compare.kl_divergence");
+        kr_arena_free(&arena);
+        cli_free(&c);
+    }
+    assert_true(kl[1] > 0 && kl[1] < kl[0]);
+    cli_result few = cli(NULL, "quantize", TINY, cli_path("few.gguf"), "--type", "q4", "--calibrate-ids", list,
+                         "--calibrate-tokens", "255", NULL);
+    assert_cli(&few, 1, "expected at least 256 tokens, twice the columns of the widest matrix, found 255");
+    cli_free(&a), cli_free(&b), cli_free(&few);
+    cli_folder_remove();
+}
+
+static void wrong_calibration_is_said(void **state)
+{
+    (void)state;
+    const char *out = cli_path("x.gguf"), *bad = cli_path("bad.txt"), *outside = cli_path("outside.txt");
+    cli_write(bad, "1,2,x", 5);
+    cli_write(outside, "1,2,256", 7);
+    const struct {
+        const char *arguments[10], *message;
+        int code;
+    } cases[] = {
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate", bad }, "has no tokenizer.json: give one", 1 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", "/no/such/file" }, "/no/such/file", 1 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", bad }, "bad.txt", 1 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", outside }, "expected an id from 0 to 255, found 256", 1 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate", bad, "--calibrate-ids", bad }, "expected one of them", 2 },
+        { { "quantize", "--shape", "130m", out, "--type", "q4", "--calibrate-ids", bad }, "random weights", 2 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", bad, "--calibrate-tokens", "0" }, "--calibrate-tokens", 2 },
+    };
+    size_t before = cli_folder_count();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cli_result result = cli_list(NULL, 0, cases[i].arguments);
+        if (result.code != cases[i].code || !strstr(result.err, cases[i].message))
+            fail_msg("case %zu: expected %d and \"%s\", found %d and \"%s\"", i, cases[i].code, cases[i].message, result.code,
+                     result.err);
+        cli_free(&result);
+    }
+    assert_int_equal(cli_folder_count(), before);
+    cli_folder_remove();
+}
+
+#if defined KRAIT_HAVE_DEFAULT_MODEL && defined KRAIT_HAVE_TEXT
+/* A text of the model's own: deterministic, and of more than 1024 tokens, which is the least that it needs. */
+static void the_built_in_model_is_calibrated_with_a_text(void **state)
+{
+    (void)state;
+    const char *text = cli_path("text.txt"), *out = cli_path("x.gguf");
+    cli_result own = cli(NULL, "run", "-p", "It was", "-n", "1100", "--seed", "1", NULL);
+    assert_cli(&own, 0, NULL);
+    cli_write(text, own.out, own.out_length);
+    cli_result made = cli(NULL, "quantize", out, "--type", "q4", "--calibrate", text, NULL);
+    assert_cli(&made, 0, NULL);
+    assert_non_null(strstr(made.out, "token_embd.weight"));
+    assert_non_null(strstr(made.out, "costs much in q4; no q6 in GGUF files"));
+    cli_write(text, own.out, 400);
+    cli_result few = cli(NULL, "quantize", cli_path("few.gguf"), "--type", "q4", "--calibrate", text, NULL);
+    assert_cli(&few, 1, "expected at least 1024 tokens, twice the columns of the widest matrix");
+    cli_free(&own), cli_free(&made), cli_free(&few);
+    cli_folder_remove();
+}
+#endif
+
+/* q6 by --type and by --keep, in a folder that is seen to hold it, and as Q8_0 on the way to GGUF and back. */
+static void q6_is_a_type_like_the_others(void **state)
+{
+    (void)state;
+    const char *q6 = cli_path("q6"), *file = cli_path("q6.gguf");
+    cli_result a = cli(NULL, "quantize", TINY, q6, "--type", "q6", "--keep", "*.1.mixer.in_proj*=q8", NULL);
+    assert_cli(&a, 0, NULL);
+    cli_result inspect = cli(NULL, "inspect", q6, NULL);
+    assert_cli(&inspect, 0, NULL);
+    assert_non_null(strstr(inspect.out, "  q6"));
+    assert_non_null(strstr(inspect.out, "  q8"));
+    cli_result b = cli(NULL, "quantize", q6, file, "--type", "q6", NULL);
+    assert_cli(&b, 0, NULL);
+    assert_non_null(strstr(b.out, "no q6 in GGUF files"));
+    /* The same numbers and scales in another type: the same bits. */
+    cli_result same = cli("1,2,3,4,5,6,7,8,9", "perplexity", "-m", q6, "--compare", file, "--ids-file", "-", "--json", NULL);
+    assert_cli(&same, 0, NULL);
+    kr_arena arena = { 0 };
+    assert_true(cli_json_number(cli_json(&same, &arena), "compare.kl_divergence") == 0);
+    kr_arena_free(&arena);
+    cli_free(&a), cli_free(&b), cli_free(&inspect), cli_free(&same);
+    static const char *const names[] = { "config.json", "tokenizer.json", "model.safetensors" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", q6, names[i]);
+        unlink(path);
+    }
+    rmdir(q6);
     cli_folder_remove();
 }
 
@@ -119,6 +238,12 @@ int main(void)
 #endif
         cmocka_unit_test(what_is_wrong_is_said_and_leaves_nothing),
         cmocka_unit_test(quantised_models_need_force),
+        cmocka_unit_test(calibration_with_ids_changes_the_numbers_alone),
+        cmocka_unit_test(wrong_calibration_is_said),
+#if defined KRAIT_HAVE_DEFAULT_MODEL && defined KRAIT_HAVE_TEXT
+        cmocka_unit_test(the_built_in_model_is_calibrated_with_a_text),
+#endif
+        cmocka_unit_test(q6_is_a_type_like_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,6 +117,48 @@ static void blocks_of_ggml_are_held_exactly(void **state)
     assert_false(kr_packs_exactly(KRAIT_DTYPE_Q4_1, KRAIT_WEIGHT_Q4) || kr_packs_exactly(KRAIT_DTYPE_Q8_0, KRAIT_WEIGHT_Q4));
 }
 
+/* Q8_0 with numbers -32 .. 31, as krait writes its q6. */
+static void blocks_of_ggml_hold_q6_exactly(void **state)
+{
+    (void)state;
+    static const size_t sizes[][2] = { { 1, 32 }, { 17, 96 }, { 40, 64 }, { 5, 224 }, { 33, 768 } };
+    enum { BLOCK = 34 };
+    kr_rng rng;
+    kr_rng_seed(&rng, 6);
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        const size_t rows = sizes[s][0], columns = sizes[s][1], row_bytes = columns / 32 * BLOCK;
+        const size_t bytes = kr_packed_bytes(KRAIT_WEIGHT_Q6, rows, columns);
+        unsigned char *blocks = malloc(rows * row_bytes), *again = malloc(rows * row_bytes), *packed = malloc(bytes + 1);
+        float *values = malloc(columns * sizeof *values), *back = malloc(columns * sizeof *back);
+        for (size_t i = 0; i < rows * row_bytes; i++)
+            blocks[i] = (unsigned char)(i % BLOCK < 2 ? kr_rng_u32(&rng) & 0xbf : kr_rng_u32(&rng) % 64 - 32);
+        memset(packed, 0xA5, bytes + 1);
+        size_t half = rows / 2 / KR_GROUP_ROWS * KR_GROUP_ROWS;
+        kr_pack_blocks(KRAIT_WEIGHT_Q6, packed, columns, half, rows - half, blocks + half * row_bytes);
+        kr_pack_blocks(KRAIT_WEIGHT_Q6, packed, columns, 0, half, blocks);
+        assert_int_equal(packed[bytes], 0xA5);
+        for (size_t r = 0; r < rows; r++) {
+            kr_blocks_to_float32(values, KRAIT_DTYPE_Q8_0, blocks + r * row_bytes, columns / 32);
+            kr_unpack_row(back, KRAIT_WEIGHT_Q6, packed, columns, r);
+            assert_memory_equal(values, back, columns * sizeof *back);
+        }
+        kr_unpack_blocks(again, KRAIT_WEIGHT_Q6, packed, columns, 0, 1);
+        kr_unpack_blocks(again + row_bytes, KRAIT_WEIGHT_Q6, packed, columns, 1, rows - 1);
+        assert_memory_equal(again, blocks, rows * row_bytes);
+
+        float *zeros = calloc(rows * columns, sizeof *zeros);
+        unsigned char *empty = malloc(bytes);
+        kr_pack(KRAIT_WEIGHT_Q6, empty, columns, 0, rows, zeros);
+        memset(blocks, 0, rows * row_bytes);
+        memset(packed, 0xA5, bytes);
+        kr_pack_blocks(KRAIT_WEIGHT_Q6, packed, columns, 0, rows, blocks);
+        assert_memory_equal(packed, empty, bytes);
+        free(blocks), free(again), free(packed), free(values), free(back), free(zeros), free(empty);
+    }
+    assert_true(kr_unpacks_exactly(KRAIT_DTYPE_Q8_0, KRAIT_WEIGHT_Q6) && !kr_packs_exactly(KRAIT_DTYPE_Q8_0, KRAIT_WEIGHT_Q6));
+    assert_false(kr_unpacks_exactly(KRAIT_DTYPE_Q4_0, KRAIT_WEIGHT_Q6));
+}
+
 static float *logits_of(const char *path, krait_weight_type type, krait_isa isa, int threads, size_t chunk, size_t n,
                         size_t *vocab)
 {
@@ -194,11 +236,9 @@ static void names_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_row_comes_back_within_half_a_step),
-        cmocka_unit_test(zeros_and_extremes_stay_finite),
-        cmocka_unit_test(blocks_of_ggml_are_held_exactly),
-        cmocka_unit_test(models_are_close_to_float32_in_every_type),
-        cmocka_unit_test(names_are_found),
+        cmocka_unit_test(a_row_comes_back_within_half_a_step),       cmocka_unit_test(zeros_and_extremes_stay_finite),
+        cmocka_unit_test(blocks_of_ggml_are_held_exactly),           cmocka_unit_test(blocks_of_ggml_hold_q6_exactly),
+        cmocka_unit_test(models_are_close_to_float32_in_every_type), cmocka_unit_test(names_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,9 +126,9 @@ static void weights_of_the_same_type_keep_their_bits(void **state)
 
 typedef struct seen {
     size_t n, in_blocks;
-    krait_dtype in, dt, x, embedding, a;
+    krait_dtype in, dt, x, embedding, first, a;
     double error;
-    char dt_reason[80];
+    char dt_reason[80], embedding_reason[80];
 } seen;
 
 static void see(void *user, const krait_saved_tensor *t)
@@ -136,7 +136,11 @@ static void see(void *user, const krait_saved_tensor *t)
     seen *s = user;
     s->n++;
     s->in_blocks += t->to == KRAIT_DTYPE_Q8_0 || t->to == KRAIT_DTYPE_Q4_0;
-    if (strcmp(t->name, "token_embd.weight") == 0) s->embedding = t->to;
+    if (strcmp(t->name, "token_embd.weight") == 0) {
+        s->embedding = t->to;
+        snprintf(s->embedding_reason, sizeof s->embedding_reason, "%s", t->reason ? t->reason : "");
+    }
+    if (strcmp(t->name, "blk.0.ssm_out.weight") == 0) s->first = t->to;
     if (strcmp(t->name, "blk.1.ssm_in.weight") == 0) {
         assert_string_equal(t->source_name, "backbone.layers.1.mixer.in_proj.weight");
         s->in = t->to;
@@ -162,9 +166,11 @@ static void types_are_as_asked_for_where_they_can_be(void **state)
     krait_error error;
     krait_save_options options = { .type = KRAIT_WEIGHT_Q4, .on_tensor = see, .user = &s };
     assert_ok(save(TINY, out, &options, &error));
-    assert_int_equal(s.embedding, KRAIT_DTYPE_Q4_0);
+    assert_int_equal(s.embedding, KRAIT_DTYPE_Q8_0);
+    assert_string_equal(s.embedding_reason, "costs much in q4; no q6 in GGUF files");
+    assert_int_equal(s.first, KRAIT_DTYPE_Q8_0);
     assert_int_equal(s.in, KRAIT_DTYPE_Q4_0);
-    assert_int_equal(s.x, KRAIT_DTYPE_Q8_0);
+    assert_int_equal(s.x, KRAIT_DTYPE_Q4_0);
     assert_int_equal(s.dt, KRAIT_DTYPE_F16);
     assert_int_equal(s.a, KRAIT_DTYPE_F32);
     assert_non_null(strstr(s.dt_reason, "no whole blocks of 32"));
@@ -204,7 +210,7 @@ static void quantising_twice_has_to_be_forced(void **state)
     free(x);
     free(y);
     assert_int_equal(save(q8, q4, &(krait_save_options){ .type = KRAIT_WEIGHT_Q4 }, &error), KRAIT_ERROR_ARGUMENT);
-    assert_non_null(strstr(error.message, "q8.gguf: token_embd.weight is Q8_0 already"));
+    assert_non_null(strstr(error.message, "q8.gguf: blk.0.ssm_in.weight is Q8_0 already"));
     assert_int_not_equal(access(q4, F_OK), 0);
     assert_ok(save(q8, q4, &(krait_save_options){ .type = KRAIT_WEIGHT_Q4, .requantize = true }, &error));
     assert_int_equal(access(q4, F_OK), 0);

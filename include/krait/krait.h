@@ -219,7 +219,7 @@ typedef enum krait_weight_type {
     KRAIT_WEIGHT_F16,
     KRAIT_WEIGHT_BF16, /* activations are rounded to bfloat16, too, where the CPU multiplies it */
     KRAIT_WEIGHT_Q8,   /* 8.5 bits a weight, multiplied as integers; rows too short for it (dt_proj) in bfloat16 */
-    KRAIT_WEIGHT_Q4,   /* 4.5 bits, but 6.5 where a model feels it most: the head, and what steers the recurrence */
+    KRAIT_WEIGHT_Q4,   /* 4.5 bits; q6 for what costs most in it: embedding, head, dt_proj, the first out_proj */
     KRAIT_WEIGHT_Q6    /* 6.5 bits */
 } krait_weight_type;
 

@@ -22,9 +22,8 @@ typedef struct quantize_values {
 
 static const kr_option options[] = {
     { KR_OPTION_CHOICE, 0, "type", "f32|f16|bf16|q8|q6|q4", AT(type),
-      .help = "What the matrices become; everything else is float32. q4 keeps the head, x_proj and dt_proj in q6. In GGUF q8 and "
-              "q6 are "
-              "Q8_0, q4 is Q4_0" },
+      .help = "What the matrices become; everything else is float32. q4 keeps the embedding, the head, dt_proj and the "
+              "first out_proj in q6. In GGUF q8 and q6 are Q8_0, q4 is Q4_0" },
     { KR_OPTION_TEXTS, 0, "keep", "PATTERN=TYPE", AT(keep),
       .help =
           "Another type for the tensors of that name (* and ? stand for any text and character); the first that fits counts" },

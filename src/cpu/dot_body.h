@@ -27,6 +27,7 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
     const bool is_q8 = type == KRAIT_WEIGHT_Q8, is_q6 = type == KRAIT_WEIGHT_Q6;
     const size_t blocks = kr_blocks_of(op->weight.columns), size = kr_block_bytes(type);
     const size_t run = step * blocks * size, quads = KR_HALF_COLUMNS / 4;
+    const size_t shared = is_q6 ? 2 : 1;   /* quads that share bytes */
     if (ahead == 0) ahead = blocks * size; /* the group after this one */
     const uint8_t *w = (const uint8_t *)op->weight.data + group * blocks * size;
     const int8_t *values = x->values + t * x->stride;
@@ -51,8 +52,8 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
                 for (size_t v = 0; v < DOT_VECTORS; v++) number[i][g][v] = start;
             }
             const int8_t *four = values + b * KR_BLOCK_COLUMNS + half * KR_HALF_COLUMNS;
-            for (size_t pair = 0; pair < quads; pair += 2) VEC_UNROLL
-            for (size_t q = pair; q < pair + 2; q++) {
+            for (size_t pair = 0; pair < quads; pair += shared) VEC_UNROLL
+            for (size_t q = pair; q < pair + shared; q++) {
                 ivec a[DOT_STREAMS][DOT_VECTORS];
                 VEC_UNROLL
                 for (size_t g = 0; g < groups; g++) {

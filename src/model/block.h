@@ -38,8 +38,9 @@ typedef enum kr_form {
 enum {
     KR_MATRIX = 1,         /* multiplied by: held as kr_matrix, mapped where the file has it in float32 */
     KR_DECAYS = 2,         /* weight decay applies when training                                        */
-    KR_ALWAYS_FLOAT32 = 4, /* steers the recurrence: never stored in less                              */
-    KR_AT_LEAST_Q6 = 8     /* q6 in a q4 model: what costs least for what it saves (docs/QUANTIZATION.md) */
+    KR_ALWAYS_FLOAT32 = 4, /* steers the recurrence: never stored in less                               */
+    KR_Q6_IN_Q4 = 8,       /* q6 in a q4 model: few bytes that buy much (docs/QUANTIZATION.md)           */
+    KR_Q6_IN_FIRST = 16    /* the same, in the first layer, whose errors all others take in             */
 };
 
 /* How a new model's parameter is drawn. */

@@ -36,12 +36,12 @@ static const kr_parameter parameters[] = {
     { .name = "mixer.in_proj.bias",                                        .shape = { KR_2_D_INNER },                      .init = KR_INIT_ZERO,        .field = FIELD(in_proj_bias), .presence = KR_IF_PROJ_BIAS },
     { .name = "mixer.conv1d.weight",    .gguf_name = "ssm_conv1d.weight",  .shape = { KR_D_INNER, KR_ONE, KR_D_CONV },     .init = KR_INIT_LINEAR,      .field = FIELD(conv_weight), .form = KR_TRANSPOSED, .flags = KR_DECAYS },
     { .name = "mixer.conv1d.bias",      .gguf_name = "ssm_conv1d.bias",    .shape = { KR_D_INNER },                        .init = KR_INIT_ZERO,        .field = FIELD(conv_bias), .presence = KR_IF_CONV_BIAS },
-    { .name = "mixer.x_proj.weight",    .gguf_name = "ssm_x.weight",       .shape = { KR_DT_RANK_2_D_STATE, KR_D_INNER },  .init = KR_INIT_LINEAR,      .field = FIELD(x_proj),   .flags = KR_MATRIX | KR_DECAYS | KR_AT_LEAST_Q6 },
-    { .name = "mixer.dt_proj.weight",   .gguf_name = "ssm_dt.weight",      .shape = { KR_D_INNER, KR_DT_RANK },            .init = KR_INIT_DT_PROJ,     .field = FIELD(dt_proj),  .flags = KR_MATRIX | KR_DECAYS | KR_AT_LEAST_Q6 },
+    { .name = "mixer.x_proj.weight",    .gguf_name = "ssm_x.weight",       .shape = { KR_DT_RANK_2_D_STATE, KR_D_INNER },  .init = KR_INIT_LINEAR,      .field = FIELD(x_proj),   .flags = KR_MATRIX | KR_DECAYS },
+    { .name = "mixer.dt_proj.weight",   .gguf_name = "ssm_dt.weight",      .shape = { KR_D_INNER, KR_DT_RANK },            .init = KR_INIT_DT_PROJ,     .field = FIELD(dt_proj),  .flags = KR_MATRIX | KR_DECAYS | KR_Q6_IN_Q4 },
     { .name = "mixer.dt_proj.bias",     .gguf_name = "ssm_dt.bias",        .shape = { KR_D_INNER },                        .init = KR_INIT_DT_BIAS,     .field = FIELD(dt_bias),  .flags = KR_ALWAYS_FLOAT32 },
     { .name = "mixer.A_log",            .gguf_name = "ssm_a",              .shape = { KR_D_INNER, KR_D_STATE },            .init = KR_INIT_A_LOG,       .field = FIELD(A), .form = KR_MINUS_EXP_TRANSPOSED, .flags = KR_ALWAYS_FLOAT32 },
     { .name = "mixer.D",                .gguf_name = "ssm_d",              .shape = { KR_D_INNER },                        .init = KR_INIT_ONE,         .field = FIELD(D),        .flags = KR_ALWAYS_FLOAT32 },
-    { .name = "mixer.out_proj.weight",  .gguf_name = "ssm_out.weight",     .shape = { KR_D_MODEL, KR_D_INNER },            .init = KR_INIT_LINEAR_DEEP, .field = FIELD(out_proj), .flags = KR_MATRIX | KR_DECAYS },
+    { .name = "mixer.out_proj.weight",  .gguf_name = "ssm_out.weight",     .shape = { KR_D_MODEL, KR_D_INNER },            .init = KR_INIT_LINEAR_DEEP, .field = FIELD(out_proj), .flags = KR_MATRIX | KR_DECAYS | KR_Q6_IN_FIRST },
     { .name = "mixer.out_proj.bias",                                       .shape = { KR_D_MODEL },                        .init = KR_INIT_ZERO,        .field = FIELD(out_proj_bias), .presence = KR_IF_PROJ_BIAS },
     /* clang-format on */
 };

@@ -69,8 +69,10 @@ krait_status kr_config_check(const krait_config *config, krait_error *error);
 const kr_tensor *kr_weights_stored(const krait_checkpoint *checkpoint, const kr_parameter_place *place);
 /* `type`, or bfloat16 where filling up blocks makes a grouped type larger. */
 krait_weight_type kr_type_fitting(krait_weight_type type, size_t rows, size_t columns);
+/* Whether a grouped type holds exactly what a tensor's blocks do: by their type, or because their numbers are small enough. */
+bool kr_type_holds_exactly(krait_weight_type type, const kr_tensor *tensor);
 /* `type`, or q6 instead of q4 for a parameter that asks for it, unless it is stored in q4. tensor: NULL if it is not stored. */
-krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter *parameter, const kr_tensor *tensor);
+krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter_place *place, const kr_tensor *tensor);
 /* The type that a matrix is to be saved in, the choice that says so marked as used, and why if it is not the type asked for
  * (NULL otherwise). choice_used: [options->n_choices]. */
 krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice_used, const kr_parameter_place *place,

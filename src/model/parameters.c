@@ -7,10 +7,10 @@
 static const kr_parameter own_parameters[] = {
     /* clang-format off */
     { .name = "backbone.embeddings.weight", .other_names = { "backbone.embedding.weight", "lm_head.weight" },
-      .gguf_name = "token_embd.weight", .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .init = KR_INIT_EMBEDDING, .flags = KR_MATRIX | KR_DECAYS | KR_AT_LEAST_Q6, .field = offsetof(krait_model, embedding) },
+      .gguf_name = "token_embd.weight", .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .init = KR_INIT_EMBEDDING, .flags = KR_MATRIX | KR_DECAYS | KR_Q6_IN_Q4, .field = offsetof(krait_model, embedding) },
     { .name = "backbone.norm_f.weight", .gguf_name = "output_norm.weight", .shape = { KR_D_MODEL }, .init = KR_INIT_ONE, .field = offsetof(krait_model, norm_f) },
     { .name = "lm_head.weight", .gguf_name = "output.weight", .shape = { KR_VOCAB_SIZE, KR_D_MODEL }, .presence = KR_IF_UNTIED, .init = KR_INIT_EMBEDDING,
-      .flags = KR_MATRIX | KR_DECAYS | KR_AT_LEAST_Q6, .field = offsetof(krait_model, head) },
+      .flags = KR_MATRIX | KR_DECAYS | KR_Q6_IN_Q4, .field = offsetof(krait_model, head) },
     /* clang-format on */
 };
 enum { OWN_BEFORE = 1, OWN_ALL = sizeof own_parameters / sizeof *own_parameters };

@@ -77,7 +77,7 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     kr_tensor_set_contiguous(tensor);
     if (parameter->flags & KR_MATRIX) {
         krait_weight_type wanted = kr_type_choose(s->options, s->choice_used, place, it->tensor, &it->reason);
-        bool exact = kr_packs_exactly(it->tensor->dtype, wanted);
+        bool exact = kr_type_holds_exactly(wanted, it->tensor);
         it->type = exact ? wanted : kr_type_fitting(wanted, tensor->shape[0], tensor->shape[1]);
         if (it->type != wanted) it->reason = "smaller than blocks that are filled up";
     }
@@ -88,7 +88,7 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
     if (!name) return kr_fail_memory(error, "a tensor's name", strlen(place->name) + 1);
     tensor->name = strcpy(name, place->name);
     bool lossy = kr_dtype_block(it->tensor->dtype) > 1 && kr_is_grouped(it->type) && it->tensor->dtype != tensor->dtype
-                 && !kr_packs_exactly(it->tensor->dtype, it->type);
+                 && !kr_type_holds_exactly(it->type, it->tensor);
     if (lossy && !s->options->requantize)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                        "%s: %s is %s already: quantising it once more, to %s, would add to what was lost", it->tensor->file,
@@ -195,7 +195,7 @@ static krait_status provide(void *context, size_t i, const void **data, krait_er
         *data = it->tensor->data;
         return tell(s, it, tensor, count, 0, 0, error);
     }
-    if (kr_packs_exactly(it->tensor->dtype, it->type)) {
+    if (kr_type_holds_exactly(it->type, it->tensor)) {
         kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, it->tensor, false });
         *data = s->packed;
         return tell(s, it, tensor, count, 0, 0, error);

@@ -11,9 +11,30 @@ krait_weight_type kr_type_fitting(krait_weight_type type, size_t rows, size_t co
     return larger ? KRAIT_WEIGHT_BF16 : type;
 }
 
-krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter *parameter, const kr_tensor *tensor)
+/* Whether blocks of Q8_0 have numbers that q6 has: krait writes its q6 so. */
+static bool fits_q6(const kr_tensor *tensor)
 {
-    if (type != KRAIT_WEIGHT_Q4 || !(parameter->flags & KR_AT_LEAST_Q6)) return type;
+    enum { SCALE = 2, BLOCK = 32 };
+    size_t bytes;
+    if (tensor->dtype != KRAIT_DTYPE_Q8_0 || !kr_tensor_bytes(tensor, &bytes)) return false;
+    const signed char *data = tensor->data;
+    for (size_t at = 0; at < bytes; at += SCALE + BLOCK) {
+        bool fits = true;
+        for (size_t i = at + SCALE; i < at + SCALE + BLOCK; i++) fits = fits && data[i] >= -32 && data[i] <= 31;
+        if (!fits) return false;
+    }
+    return true;
+}
+
+bool kr_type_holds_exactly(krait_weight_type type, const kr_tensor *tensor)
+{
+    return kr_packs_exactly(tensor->dtype, type) || (type == KRAIT_WEIGHT_Q6 && fits_q6(tensor));
+}
+
+krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter_place *place, const kr_tensor *tensor)
+{
+    const int asks = KR_Q6_IN_Q4 | (place->layer == 0 ? KR_Q6_IN_FIRST : 0);
+    if (type != KRAIT_WEIGHT_Q4 || !(place->parameter->flags & asks)) return type;
     if (tensor && (kr_packs_exactly(tensor->dtype, type) || tensor->dtype == KRAIT_DTYPE_PACKED_Q4)) return type;
     return KRAIT_WEIGHT_Q6;
 }
@@ -28,12 +49,12 @@ krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice
         *reason = "chosen";
         return options->choices[i].type;
     }
-    krait_weight_type type = kr_type_raised(options->type, place->parameter, tensor);
+    krait_weight_type type = kr_type_raised(options->type, place, tensor);
     if (type == options->type) return type;
-    *reason = "delicate: at least q6";
+    *reason = "costs much in q4";
     /* Of a model that is quantised already it is kept, as it would otherwise be refused. */
     bool is_q8 = tensor && (tensor->dtype == KRAIT_DTYPE_PACKED_Q8 || kr_packs_exactly(tensor->dtype, KRAIT_WEIGHT_Q8));
-    return is_q8 && !options->requantize ? KRAIT_WEIGHT_Q8 : type;
+    return is_q8 && !options->requantize && !kr_type_holds_exactly(type, tensor) ? KRAIT_WEIGHT_Q8 : type;
 }
 
 krait_status kr_type_check_options(const krait_save_options *options, krait_error *error)

@@ -91,19 +91,21 @@ typedef struct loading {
 } loading;
 
 /* What a parameter is held in. Types in blocks that are not ours become q8, which loses little of them (docs/GGUF.md). */
-static krait_weight_type type_of(const loading *l, const kr_parameter *parameter, const kr_tensor *tensor)
+static krait_weight_type type_of(const loading *l, const kr_parameter_place *place, const kr_tensor *tensor)
 {
+    const kr_parameter *parameter = place->parameter;
     if (!(parameter->flags & KR_MATRIX)) return KRAIT_WEIGHT_F32;
     if (l->type == KRAIT_WEIGHT_AUTO) {
         if (!tensor || !l->quantised) return KRAIT_WEIGHT_F32;
         if (kr_tensor_is_packed(tensor)) return kr_tensor_packed_type(tensor);
         if (kr_packs_exactly(tensor->dtype, KRAIT_WEIGHT_Q4)) return KRAIT_WEIGHT_Q4;
+        if (kr_type_holds_exactly(KRAIT_WEIGHT_Q6, tensor)) return KRAIT_WEIGHT_Q6;
         if (tensor->dtype == KRAIT_DTYPE_BF16) return KRAIT_WEIGHT_BF16;
         if (tensor->dtype == KRAIT_DTYPE_F16) return KRAIT_WEIGHT_F16;
         if (kr_dtype_block(tensor->dtype) == 1) return KRAIT_WEIGHT_F32;
     }
-    krait_weight_type type = l->type == KRAIT_WEIGHT_AUTO ? KRAIT_WEIGHT_Q8 : kr_type_raised(l->type, parameter, tensor);
-    if (tensor && kr_packs_exactly(tensor->dtype, type)) return type;
+    krait_weight_type type = l->type == KRAIT_WEIGHT_AUTO ? KRAIT_WEIGHT_Q8 : kr_type_raised(l->type, place, tensor);
+    if (tensor && kr_type_holds_exactly(type, tensor)) return type;
     return kr_type_fitting(type, kr_dim_size(parameter->shape[0], &l->model->config),
                            kr_dim_size(parameter->shape[1], &l->model->config));
 }
@@ -134,13 +136,13 @@ static krait_status add_sizes(void *context, const kr_parameter_place *place, kr
     if (l->one_layer && place->layer != l->layer) return KRAIT_OK;
     const kr_parameter *parameter = place->parameter;
     const kr_tensor *tensor = l->model->checkpoint ? kr_weights_stored(l->model->checkpoint, place) : NULL;
-    const krait_weight_type type = type_of(l, parameter, tensor);
+    const krait_weight_type type = type_of(l, place, tensor);
     size_t count = kr_parameter_count(parameter, &l->model->config), bytes = held_bytes(l, parameter, type);
     l->total += count;
     l->model->bytes += bytes;
     if (tensor && usable_in_place(parameter, type, tensor)) return KRAIT_OK;
     l->used += padded(bytes);
-    if (tensor && kr_packs_exactly(tensor->dtype, type)) return KRAIT_OK;
+    if (tensor && kr_type_holds_exactly(type, tensor)) return KRAIT_OK;
     bool as_stored = parameter->form == KR_AS_STORED && type == KRAIT_WEIGHT_F32;
     if (!as_stored && count > l->temporary_size) l->temporary_size = count;
     return KRAIT_OK;
@@ -265,13 +267,13 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
     krait_model *model = l->model;
     if (l->one_layer && place->layer != l->layer) return KRAIT_OK;
     const kr_tensor *tensor = kr_weights_stored(model->checkpoint, place);
-    const krait_weight_type type = type_of(l, place->parameter, tensor);
+    const krait_weight_type type = type_of(l, place, tensor);
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
     if (usable_in_place(place->parameter, type, tensor))
         set_field(place, &model->config, type, tensor->data);
     else if (kr_tensor_is_packed(tensor) && kr_tensor_packed_type(tensor) == type)
         copy(l, place, type, tensor);
-    else if (kr_packs_exactly(tensor->dtype, type))
+    else if (kr_type_holds_exactly(type, tensor))
         rearrange(l, place, type, tensor);
     else
         hold(l, place, type, convert, &(stored){ tensor, l->threads });
@@ -357,7 +359,7 @@ static krait_status draw_place(void *context, const kr_parameter_place *place, k
     (void)error;
     random_loading *r = context;
     r->parameter = place->parameter;
-    hold(&r->common, place, type_of(&r->common, place->parameter, NULL), draw, r);
+    hold(&r->common, place, type_of(&r->common, place, NULL), draw, r);
     return KRAIT_OK;
 }
 

@@ -84,9 +84,24 @@ static void row_to_q4_0(unsigned char *to, unsigned char *block, size_t row, siz
     }
 }
 
-/* ---- q6 to Q8_0 --------------------------------------------------------------------------------------------------- */
+/* ---- Q8_0 and q6, where its numbers are -32 .. 31 --------------------------------------------------------------------------------------------------- */
 
-static void row_to_q8_0_from_q6(unsigned char *to, unsigned char *block, size_t row, size_t halves)
+static void q6_from_q8_0(unsigned char *block, size_t row, const unsigned char *from, size_t halves)
+{
+    for (size_t h = 0; h < halves; h++, from += Q8_0_BYTES) {
+        memcpy(scale_place(block, h % 2, row), from, sizeof(uint16_t));
+        for (size_t i = 0; i < WORDS; i++) {
+            const size_t half = h % 2 * 4, shift = half + i % 2 * 2;
+            const uint32_t numbers = (word_at(from + 2 + 4 * i) ^ 0x80808080) - 0x60606060; /* 0 .. 63 */
+            unsigned char *low = place(block, i, row), *high = place(block, WORDS + i / 2, row);
+            put_word(low, (word_at(low) & ~((uint32_t)LOW << half)) | (numbers & LOW) << half);
+            put_word(high, (word_at(high) & ~(UINT32_C(0x03030303) << shift)) | (numbers >> 4 & 0x03030303) << shift);
+        }
+        if (h % 2) block += KR_Q6_BLOCK_BYTES;
+    }
+}
+
+static void q6_to_q8_0(unsigned char *to, unsigned char *block, size_t row, size_t halves)
 {
     for (size_t h = 0; h < halves; h++, to += Q8_0_BYTES) {
         memcpy(to, scale_place(block, h % 2, row), sizeof(uint16_t));
@@ -104,15 +119,18 @@ static void row_to_q8_0_from_q6(unsigned char *to, unsigned char *block, size_t 
 
 void kr_pack_blocks(krait_weight_type type, void *matrix, size_t columns, size_t first, size_t n, const void *rows)
 {
-    const bool is_q8 = type == KRAIT_WEIGHT_Q8;
-    const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q8 ? Q8_0_BYTES : Q4_0_BYTES);
+    const bool is_q4 = type == KRAIT_WEIGHT_Q4;
+    const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q4 ? Q4_0_BYTES : Q8_0_BYTES);
+    void (*row_from)(unsigned char *, size_t, const unsigned char *, size_t) = is_q4                     ? row_from_q4_0
+                                                                               : type == KRAIT_WEIGHT_Q6 ? q6_from_q8_0
+                                                                                                         : row_from_q8_0;
     const size_t size = kr_block_bytes(type), group_bytes = kr_blocks_of(columns) * size;
     const unsigned char *from = rows;
     for (size_t row = first; row < first + n; row++, from += row_bytes) {
         unsigned char *group = (unsigned char *)matrix + kr_packed_offset(type, row, columns);
         if (row % KR_GROUP_ROWS == 0 && (halves % 2 || first + n - row < KR_GROUP_ROWS)) /* there are places without a number */
             for (unsigned char *block = group; block < group + group_bytes; block += size) kr_clear_block(block, type);
-        (is_q8 ? row_from_q8_0 : row_from_q4_0)(group, row % KR_GROUP_ROWS, from, halves);
+        row_from(group, row % KR_GROUP_ROWS, from, halves);
     }
 }
 
@@ -121,7 +139,7 @@ void kr_unpack_blocks(void *rows, krait_weight_type type, const void *matrix, si
     const bool is_q4 = type == KRAIT_WEIGHT_Q4;
     const size_t halves = columns / KR_HALF_COLUMNS, row_bytes = halves * (is_q4 ? Q4_0_BYTES : Q8_0_BYTES);
     void (*row_to)(unsigned char *, unsigned char *, size_t, size_t) = is_q4                     ? row_to_q4_0
-                                                                       : type == KRAIT_WEIGHT_Q6 ? row_to_q8_0_from_q6
+                                                                       : type == KRAIT_WEIGHT_Q6 ? q6_to_q8_0
                                                                                                  : row_to_q8_0;
     unsigned char *to = rows;
     for (size_t row = first; row < first + n; row++, to += row_bytes) {
