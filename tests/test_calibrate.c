@@ -112,7 +112,7 @@ static void products_change_less_than_with_the_nearest_numbers(void **state)
             for (size_t r = 0; r < ROWS; r++) kr_unpack_row(nearest + r * n, type, packed, n, r);
             assert_memory_equal(nearest, back, ROWS * n * sizeof *back);
             if (n % KR_RUN == 0) {
-                krait_dtype dtype = type == KRAIT_WEIGHT_Q8 ? KRAIT_DTYPE_Q8_0 : KRAIT_DTYPE_Q4_0;
+                krait_dtype dtype = type == KRAIT_WEIGHT_Q4 ? KRAIT_DTYPE_Q4_0 : KRAIT_DTYPE_Q8_0;
                 unsigned char *blocks = malloc(ROWS * runs * kr_dtype_size(dtype));
                 kr_blocks_from_numbers(blocks, dtype, &numbers, ROWS * runs);
                 kr_to_float32(nearest, dtype, blocks, ROWS * n);

@@ -84,7 +84,7 @@ static void row_to_q4_0(unsigned char *to, unsigned char *block, size_t row, siz
     }
 }
 
-/* ---- Q8_0 and q6, where its numbers are -32 .. 31 --------------------------------------------------------------------------------------------------- */
+/* ---- Q8_0 and q6, where the numbers are -32 .. 31 ----------------------------------------------------------------- */
 
 static void q6_from_q8_0(unsigned char *block, size_t row, const unsigned char *from, size_t halves)
 {
