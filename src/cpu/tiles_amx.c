@@ -267,7 +267,7 @@ void kr_tiles_dot_bf16(const kr_linear *op, const kr_quantized *x, size_t begin,
     _tile_release();
 }
 
-/* ---- q8 and q4 --------------------------------------------------------------------------------------------------- */
+/* ---- q8, q6 and q4 ----------------------------------------------------------------------------------------------- */
 
 enum {
     HALF = KR_HALF_COLUMNS,
@@ -285,20 +285,30 @@ void kr_tiles_quantize_grouped(const kr_linear *op, const kr_quantized *x, size_
 }
 
 /* Numbers of a block as signed bytes, [16 quads][16 rows][4]. */
-static void expand(int8_t *to, const uint8_t *block, size_t blocks, const bool is_q8)
+VEC_INLINE void expand(int8_t *to, const uint8_t *block, size_t blocks, const krait_weight_type type)
 {
-    const __m512i sign = _mm512_set1_epi8(-128), low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8(KR_Q4_OFFSET);
-    for (size_t b = 0; b < blocks; b++, to += NUMBERS_BYTES, block += is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES) {
+    enum { HALF_BYTES = NUMBERS_BYTES / 2 };
+    const __m512i sign = _mm512_set1_epi8(-128), low = _mm512_set1_epi8(15), two = _mm512_set1_epi8(0x30);
+    const __m512i offset = _mm512_set1_epi8((char)kr_number_offset(type));
+    for (size_t b = 0; b < blocks; b++, to += NUMBERS_BYTES, block += kr_block_bytes(type)) {
         const uint8_t *numbers = block + KR_SCALES_BYTES;
-        if (is_q8)
+        if (type == KRAIT_WEIGHT_Q8) {
             for (size_t i = 0; i < NUMBERS_BYTES; i += LINE)
                 _mm512_store_si512(to + i, _mm512_xor_si512(_mm512_loadu_si512(numbers + i), sign));
-        else
-            for (size_t i = 0; i < NUMBERS_BYTES / 2; i += LINE) {
-                const __m512i both = _mm512_loadu_si512(numbers + i), high = _mm512_srli_epi16(both, 4);
-                _mm512_store_si512(to + i, _mm512_sub_epi8(_mm512_and_si512(both, low), offset));
-                _mm512_store_si512(to + NUMBERS_BYTES / 2 + i, _mm512_sub_epi8(_mm512_and_si512(high, low), offset));
+            continue;
+        }
+        for (size_t i = 0; i < HALF_BYTES; i += LINE) {
+            const __m512i both = _mm512_loadu_si512(numbers + i);
+            __m512i first = _mm512_and_si512(both, low), second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+            if (type == KRAIT_WEIGHT_Q6) { /* two quads share the bytes with their high bits */
+                __m512i high = _mm512_loadu_si512(numbers + KR_Q6_LOW_BYTES + i / LINE / 2 * LINE);
+                if (i / LINE % 2) high = _mm512_srli_epi16(high, 2);
+                first = _mm512_or_si512(first, _mm512_and_si512(_mm512_slli_epi16(high, 4), two));
+                second = _mm512_or_si512(second, _mm512_and_si512(high, two));
             }
+            _mm512_store_si512(to + i, _mm512_sub_epi8(first, offset));
+            _mm512_store_si512(to + HALF_BYTES + i, _mm512_sub_epi8(second, offset));
+        }
     }
 }
 
@@ -433,14 +443,18 @@ static void dot_passage(const kr_linear *op, const kr_quantized *x, size_t begin
 {
     int8_t numbers[CHUNK * NUMBERS_BYTES] __attribute__((aligned(64)));
     float sums[PASSAGE * TILE] __attribute__((aligned(64)));
-    const bool is_q8 = op->weight.type == KRAIT_WEIGHT_Q8;
-    const size_t blocks = x->stride / KR_BLOCK_COLUMNS, size = is_q8 ? KR_Q8_BLOCK_BYTES : KR_Q4_BLOCK_BYTES;
+    const krait_weight_type type = op->weight.type;
+    const size_t blocks = x->stride / KR_BLOCK_COLUMNS, size = kr_block_bytes(type);
     for (size_t group = begin; group < end; group++) {
         const uint8_t *w = (const uint8_t *)op->weight.data + group * blocks * size;
         memset(sums, 0, n * TILE * sizeof *sums);
         for (size_t first = 0; first < blocks; first += CHUNK) {
             const size_t chunk = least(blocks - first, CHUNK);
-            expand(numbers, w + first * size, chunk, is_q8);
+            switch (type) { /* inlined for each */
+            case KRAIT_WEIGHT_Q8: expand(numbers, w + first * size, chunk, KRAIT_WEIGHT_Q8); break;
+            case KRAIT_WEIGHT_Q6: expand(numbers, w + first * size, chunk, KRAIT_WEIGHT_Q6); break;
+            default: expand(numbers, w + first * size, chunk, KRAIT_WEIGHT_Q4);
+            }
             WRITTEN();
             for (size_t i = 0; i < n; i += TILE) {
                 const size_t tokens = least(n - i, TILE);
