@@ -33,7 +33,7 @@ bool kr_type_holds_exactly(krait_weight_type type, const kr_tensor *tensor)
 
 krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter_place *place, const kr_tensor *tensor)
 {
-    const int asks = KR_Q6_IN_Q4 | (place->layer == 0 ? KR_Q6_IN_FIRST : 0);
+    const unsigned asks = place->layer == 0 ? KR_Q6_IN_Q4 | KR_Q6_IN_FIRST : KR_Q6_IN_Q4;
     if (type != KRAIT_WEIGHT_Q4 || !(place->parameter->flags & asks)) return type;
     if (tensor && (kr_packs_exactly(tensor->dtype, type) || tensor->dtype == KRAIT_DTYPE_PACKED_Q4)) return type;
     return KRAIT_WEIGHT_Q6;
