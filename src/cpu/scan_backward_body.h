@@ -85,6 +85,9 @@ VEC_INLINE void scan_put4(float *out, bool add, vec a, vec b, vec c, vec d)
 }
 VEC_INLINE void scan_put(float *out, bool add, vec a) { *out = add ? *out + vec_sum(a) : vec_sum(a); }
 
+/* States that an instruction set has no registers for are not reached, but compilers look at their index. */
+#define SCAN_BACKWARD_H(t, i) tile->h[t][(i) < SCAN_BACKWARD_STATES ? (i) : 0]
+
 /* Pass 2 for one vector of channels and `states` states (from n), a constant where this is inlined. `add`: to dB and dC, which the
  * tile's first vector writes. */
 #define SCAN_BACKWARD_EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
@@ -92,7 +95,7 @@ VEC_INLINE void scan_put(float *out, bool add, vec a) { *out = add ? *out + vec_
     if (i < states) {                                       \
         A##i = vec_load_n(op->A + at + i * D, lanes);       \
         h##i = vec_load_n(part->saved + at + i * D, lanes); \
-        vec_store(tile->h[0][i], h##i);                     \
+        vec_store(SCAN_BACKWARD_H(0, i), h##i);             \
     }
 #define SCAN_BACKWARD_FORTH(i)                                     \
     if (i < states) {                                              \
@@ -100,25 +103,25 @@ VEC_INLINE void scan_put(float *out, bool add, vec a) { *out = add ? *out + vec_
         vec decay = small ? vec_exp2_small(x) : vec_exp2(x);       \
         h##i = vec_fma(decay, h##i, vec_mul(dt_u, vec_set(B[i]))); \
         y = vec_fma(h##i, vec_set(C[i]), y);                       \
-        vec_store(tile->h[t + 1][i], h##i);                        \
+        vec_store(SCAN_BACKWARD_H(t + 1, i), h##i);                \
     }
 #define SCAN_BACKWARD_TURN(i)                               \
     if (i < states) {                                       \
         h##i = vec_load_n(part->carry + at + i * D, lanes); \
         dA##i = vec_zero();                                 \
     }
-#define SCAN_BACKWARD_BACK(i)                                \
-    if (i < states) {                                        \
-        vec x = vec_mul(dt, A##i);                           \
-        vec decay = small ? vec_exp2_small(x) : vec_exp2(x); \
-        vec dh = vec_fma(q, vec_set(C[i]), h##i);            \
-        dC##i = vec_mul(q, vec_load(tile->h[t + 1][i]));     \
-        dB##i = vec_mul(dt_u, dh);                           \
-        p = vec_fma(dh, vec_set(B[i]), p);                   \
-        h##i = vec_mul(decay, dh);                           \
-        vec w = vec_mul(h##i, vec_load(tile->h[t][i]));      \
-        ddt = vec_fma(w, A##i, ddt);                         \
-        dA##i = vec_fma(w, dt, dA##i);                       \
+#define SCAN_BACKWARD_BACK(i)                                    \
+    if (i < states) {                                            \
+        vec x = vec_mul(dt, A##i);                               \
+        vec decay = small ? vec_exp2_small(x) : vec_exp2(x);     \
+        vec dh = vec_fma(q, vec_set(C[i]), h##i);                \
+        dC##i = vec_mul(q, vec_load(SCAN_BACKWARD_H(t + 1, i))); \
+        dB##i = vec_mul(dt_u, dh);                               \
+        p = vec_fma(dh, vec_set(B[i]), p);                       \
+        h##i = vec_mul(decay, dh);                               \
+        vec w = vec_mul(h##i, vec_load(SCAN_BACKWARD_H(t, i)));  \
+        ddt = vec_fma(w, A##i, ddt);                             \
+        dA##i = vec_fma(w, dt, dA##i);                           \
     }
 #define SCAN_BACKWARD_STORE(i)                                                                                 \
     if (i < states) {                                                                                          \
