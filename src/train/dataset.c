@@ -57,8 +57,9 @@ krait_status krait_dataset_create(krait_dataset **dataset, const krait_token_fil
         d->read = kr_alloc(read, sizeof *d->read);
     }
     if (!d->tokens || !d->targets || !d->starts || !d->read) {
+        size_t length = d->length;
         krait_dataset_free(d);
-        return kr_fail_memory(error, "rows of tokens", rows * d->length * 2 * sizeof *d->tokens);
+        return kr_fail_memory(error, "rows of tokens", rows * length * 2 * sizeof(int32_t));
     }
     *dataset = d;
     return KRAIT_OK;
