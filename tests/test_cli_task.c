@@ -23,13 +23,13 @@ static void a_task_is_learned_kept_and_tested_again(void **state)
     cli_folder();
     char *folder = strdup(cli_path("model")), *path = malloc(strlen(folder) + 32);
     kr_arena arena = { 0 };
-    cli_result learned = cli(NULL, "task", "induction", SMALL, "--steps", "1000", "--lr", "8e-3", "--batch", "256", "--test",
+    cli_result learned = cli(NULL, "task", "induction", SMALL, "--steps", "1600", "--lr", "8e-3", "--batch", "256", "--test",
                              "8,16,64", "--samples", "100", "-o", folder, "--json", NULL);
     assert_cli(&learned, 0, NULL);
     const kr_json *root = cli_json(&learned, &arena);
     assert_true(kr_json_is(kr_json_get(root, "task"), "induction"));
     assert_true(cli_json_number(root, "learned.length_reached") == 16);
-    assert_true(cli_json_number(root, "learned.steps") == 1000);
+    assert_true(cli_json_number(root, "learned.steps") == 1600);
     assert_true(cli_json_number(root, "learned.loss") < 0.2);
     const size_t lengths[] = { 8, 16, 64 };
     for (size_t i = 0; i < 3; i++) {
