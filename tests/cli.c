@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -128,8 +129,9 @@ cli_result cli_list(const char *input, size_t input_length, const char *const *a
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) become(arguments, fileno(in), fileno(out), fileno(err));
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    cli_result result = { .code = cli_exit_code(status) };
+    struct rusage used;
+    assert_int_equal(wait4(pid, &status, 0, &used), pid);
+    cli_result result = { .code = cli_exit_code(status), .peak = (size_t)used.ru_maxrss * 1024 };
     result.out = read_stream(out, &result.out_length);
     result.err = read_stream(err, NULL);
     fclose(in);

@@ -18,7 +18,8 @@ typedef struct cli_result {
     int code;  /* its exit code, or 128 + the signal that ended it */
     char *out; /* [out_length] its stdout */
     size_t out_length;
-    char *err; /* its stderr */
+    char *err;   /* its stderr */
+    size_t peak; /* bytes that were resident at most */
 } cli_result;
 
 /* Runs `krait ARGUMENTS...`, NULL being the last, with `input` on stdin (NULL: an empty file). */

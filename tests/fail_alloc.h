@@ -19,7 +19,8 @@ size_t fail_alloc_live(void);
 
 /* Runs body(context) with the 1st, 2nd, ... allocation failing until a run has fewer allocations than that. Fails the cmocka test
  * unless every run returns KRAIT_OK or an error that says it was memory, with a message, and frees all it allocated: `body`
- * itself frees what it made before it returns. Returns how many allocations the last, undisturbed run made. */
+ * itself frees what it made before it returns. With KRAIT_FAIL_EVERY=n in the environment, which tests under an emulator have, only
+ * every n-th allocation: what fails and how does not depend on the CPU. Returns how many allocations the last, undisturbed run made. */
 size_t fail_alloc_every(krait_status (*body)(void *context, krait_error *error), void *context);
 
 #endif

@@ -199,6 +199,42 @@ static void the_built_in_model_is_calibrated_with_a_text(void **state)
 #endif
 
 /* q6 by --type and by --keep, in a folder that is seen to hold it, and as Q8_0 on the way to GGUF and back. */
+static size_t peak_of(const char *model, const char *out)
+{
+    cli_result result = cli(NULL, "quantize", model, cli_path(out), "--type", "q8", NULL);
+    assert_cli(&result, 0, NULL);
+    size_t peak = result.peak;
+    assert_true(peak > 0);
+    cli_free(&result);
+    return peak;
+}
+
+/* A chunk is held at a time, be it on the heap or as pages of the model's file. */
+static void memory_does_not_grow_with_the_model(void **state)
+{
+    (void)state;
+    const size_t file = 4 * (256 << 16), chunks = file / 2;
+    const krait_config config = { .vocab_size = 1 << 16,
+                                  .d_model = 256,
+                                  .n_layer = 1,
+                                  .d_inner = 512,
+                                  .d_state = 16,
+                                  .d_conv = 4,
+                                  .dt_rank = 16,
+                                  .conv_bias = true,
+                                  .tied_head = true,
+                                  .norm_eps = 1e-5f,
+                                  .bos_id = -1,
+                                  .eos_id = -1 };
+    char *large = strdup(cli_path("large.gguf"));
+    krait_error error;
+    if (krait_random_save_gguf(&config, 1, large, NULL, &error)) fail_msg("%s", error.message);
+    assert_true(peak_of(large, "large-out.gguf") < peak_of(TINY, "out.gguf") + chunks);
+    assert_true(peak_of(large, "large-out") < peak_of(TINY, "out") + chunks);
+    free(large);
+    cli_folder_remove();
+}
+
 static void q6_is_a_type_like_the_others(void **state)
 {
     (void)state;
@@ -243,6 +279,7 @@ int main(void)
 #if defined KRAIT_HAVE_DEFAULT_MODEL && defined KRAIT_HAVE_TEXT
         cmocka_unit_test(the_built_in_model_is_calibrated_with_a_text),
 #endif
+        cmocka_unit_test(memory_does_not_grow_with_the_model),
         cmocka_unit_test(q6_is_a_type_like_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,7 +290,7 @@ typedef struct krait_save_options {
 
 /* Writes a folder in the layout of Hugging Face that krait loads: model.safetensors, config.json, and tokenizer.json if the
  * checkpoint has one. Matrices in q8 and q4 are as they are multiplied, so that a model is mapped and ready; one that blocks would make
- * larger is bfloat16. One tensor is in memory at a time. The folder is new or empty; model.safetensors appears last, complete or not at
+ * larger is bfloat16. A few MB of it are in memory at a time. The folder is new or empty; model.safetensors appears last, complete or not at
  * all. Values that a type cannot hold are KRAIT_ERROR_UNSUPPORTED. */
 KRAIT_API krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const char *folder, const krait_save_options *options,
                                              krait_error *error);

@@ -45,6 +45,11 @@ krait_status kr_file_borrow(kr_file *file, const char *name, const void *data, s
     return file->name ? KRAIT_OK : kr_fail_memory(error, "a file name", strlen(name));
 }
 
+void kr_file_forget(const kr_file *file)
+{
+    if (file->mapped) madvise((void *)file->data, file->size, MADV_DONTNEED);
+}
+
 void kr_file_close(kr_file *file)
 {
     if (file->mapped) munmap((void *)file->data, file->size);

@@ -19,6 +19,8 @@ typedef struct kr_file {
 krait_status kr_file_open(kr_file *file, const char *path, krait_error *error);
 /* Borrows bytes that the caller keeps alive. */
 krait_status kr_file_borrow(kr_file *file, const char *name, const void *data, size_t size, krait_error *error);
+/* Lets go of the pages that are in memory; they come back from the file when they are read. What is borrowed stays. */
+void kr_file_forget(const kr_file *file);
 /* Safe on a zeroed kr_file. */
 void kr_file_close(kr_file *file);
 

@@ -196,6 +196,11 @@ bool krait_checkpoint_has_tokenizer(const krait_checkpoint *checkpoint)
 
 /* ---- notes ------------------------------------------------------------------------------------------------------- */
 
+void kr_checkpoint_forget(const krait_checkpoint *checkpoint)
+{
+    for (size_t i = 0; i < checkpoint->n_files; i++) kr_file_forget(&checkpoint->files[i]);
+}
+
 void kr_checkpoint_add_note(krait_checkpoint *checkpoint, const char *format, ...)
 {
     char text[512];

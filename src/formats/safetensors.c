@@ -302,7 +302,7 @@ static void put_header(kr_json_writer *w, const kr_tensor *tensors, size_t n_ten
 }
 
 krait_status kr_safetensors_write_each(const char *path, const kr_tensor *tensors, size_t n_tensors,
-                                       const char *const (*metadata)[2], size_t n_metadata, kr_safetensors_provide *provide,
+                                       const char *const (*metadata)[2], size_t n_metadata, kr_safetensors_put *put,
                                        void *context, krait_error *error)
 {
     kr_json_writer header = { 0 };
@@ -321,9 +321,8 @@ krait_status kr_safetensors_write_each(const char *path, const kr_tensor *tensor
         if (!status) status = kr_writer_write(&writer, header.buffer, header.length, error);
         if (!status) status = kr_writer_write(&writer, spaces, padding, error);
         for (size_t i = 0; i < n_tensors && !status; i++) {
-            const void *data = tensors[i].data;
-            if (provide) status = provide(context, i, &data, error);
-            if (!status) status = kr_writer_write(&writer, data, tensor_bytes(&tensors[i]), error);
+            status = put ? put(context, i, &writer, error)
+                         : kr_writer_write(&writer, tensors[i].data, tensor_bytes(&tensors[i]), error);
         }
         if (!status)
             status = kr_writer_commit(&writer, error);

@@ -26,10 +26,10 @@ krait_status kr_safetensors_read(kr_safetensors *result, kr_arena *arena, const 
 krait_status kr_safetensors_write(const char *path, const kr_tensor *tensors, size_t n_tensors, const char *const (*metadata)[2],
                                   size_t n_metadata, krait_error *error);
 
-/* The same with data that comes when it is its turn: *data is valid until the next call. */
-typedef krait_status kr_safetensors_provide(void *context, size_t i, const void **data, krait_error *error);
+/* The same with data that comes when it is its turn, in pieces if need be: `put` writes all bytes of tensor i. */
+typedef krait_status kr_safetensors_put(void *context, size_t i, kr_writer *to, krait_error *error);
 krait_status kr_safetensors_write_each(const char *path, const kr_tensor *tensors, size_t n_tensors,
-                                       const char *const (*metadata)[2], size_t n_metadata, kr_safetensors_provide *provide,
+                                       const char *const (*metadata)[2], size_t n_metadata, kr_safetensors_put *put,
                                        void *context, krait_error *error);
 
 #endif

@@ -301,6 +301,7 @@ static krait_status advance(kr_calibration *c, size_t layer, krait_error *error)
     while (c->layer < layer && !status) {
         status = run_layer(c, NULL, error);
         free_replaced(c);
+        kr_checkpoint_forget(c->model.checkpoint);
         c->loaded = false;
         c->layer++;
     }

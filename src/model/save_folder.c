@@ -1,5 +1,5 @@
 /* krait_checkpoint_save(): a checkpoint's parameters in other types, in a folder of the Hugging Face layout, matrices in q8 and q4 as
- * kernels read them (tensor/packed.h), so that a model made of it is mapped. One tensor is in memory at a time. */
+ * kernels read them (tensor/packed.h), so that a model made of it is mapped. A chunk of a tensor is in memory at a time. */
 #include <math.h>
 #include <string.h>
 
@@ -20,6 +20,9 @@ typedef struct item {
     size_t layer;
 } item;
 
+/* A chunk is whole groups of rows of about so many elements. */
+enum { CHUNK_ELEMENTS = 1 << 19 };
+
 typedef struct saving {
     krait_checkpoint *checkpoint;
     krait_config config;
@@ -33,11 +36,11 @@ typedef struct saving {
     int pass;                    /* of listing them */
     kr_calibration *calibration; /* NULL: none */
     int threads;
-    float *values; /* of the tensor in work */
+    size_t largest, largest_rows, largest_packed; /* of all chunks: elements, rows, bytes when packed */
+    float *values;                                /* of the chunk in work */
     unsigned char *packed;
     double *errors, *squares; /* of each group of its rows */
-    size_t largest, largest_rows;
-    uint64_t done, total; /* elements */
+    uint64_t done, total;     /* elements */
 } saving;
 
 static krait_dtype dtype_of(krait_weight_type type)
@@ -60,6 +63,13 @@ static krait_status count_place(void *context, const kr_parameter_place *place, 
     (void)place, (void)error;
     ((saving *)context)->capacity++;
     return KRAIT_OK;
+}
+
+static size_t chunk_rows(size_t rows, size_t columns)
+{
+    size_t groups = CHUNK_ELEMENTS / columns / KR_GROUP_ROWS;
+    size_t chunk = (groups ? groups : 1) * KR_GROUP_ROWS;
+    return chunk < rows ? chunk : rows;
 }
 
 static krait_status list_place(void *context, const kr_parameter_place *place, krait_error *error)
@@ -94,9 +104,12 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
                        "%s: %s is %s already: quantising it once more, to %s, would add to what was lost", it->tensor->file,
                        it->tensor->name, krait_dtype_name(it->tensor->dtype), krait_dtype_name(tensor->dtype));
     size_t count = kr_parameter_count(parameter, &s->config);
+    size_t rows = tensor->shape[0], columns = count / rows, chunk = chunk_rows(rows, columns);
     s->total += count;
-    if (count > s->largest) s->largest = count;
-    if (tensor->shape[0] > s->largest_rows) s->largest_rows = tensor->shape[0];
+    if (chunk * columns > s->largest) s->largest = chunk * columns;
+    if (chunk > s->largest_rows) s->largest_rows = chunk;
+    size_t packed = kr_packed_bytes(it->type, chunk, columns);
+    if (packed > s->largest_packed) s->largest_packed = packed;
     return KRAIT_OK;
 }
 
@@ -104,9 +117,9 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
 
 typedef struct conversion {
     saving *saving;
-    krait_weight_type type;
-    size_t rows, columns;
-    const kr_tensor *blocks; /* that hold exactly what `type` does, instead of values; or NULL */
+    const item *item;
+    size_t first, rows, columns; /* rows of a chunk */
+    bool exact;                  /* blocks are rearranged */
     bool calibrated;
 } conversion;
 
@@ -115,11 +128,13 @@ static void convert_share(void *context, int thread, int n_threads)
 {
     const conversion *c = context;
     saving *s = c->saving;
+    const krait_weight_type type = c->item->type;
     size_t begin, end;
     kr_share(c->rows, KR_GROUP_ROWS, thread, n_threads, &begin, &end);
-    if (c->blocks) {
-        size_t at = begin * c->columns / kr_dtype_block(c->blocks->dtype) * kr_dtype_size(c->blocks->dtype);
-        kr_pack_blocks(c->type, s->packed, c->columns, begin, end - begin, (const char *)c->blocks->data + at);
+    if (c->exact) {
+        const kr_tensor *blocks = c->item->tensor;
+        size_t at = (c->first + begin) * c->columns / kr_dtype_block(blocks->dtype) * kr_dtype_size(blocks->dtype);
+        kr_pack_blocks(type, s->packed, c->columns, begin, end - begin, (const char *)blocks->data + at);
         return;
     }
     for (size_t row = begin; row < end; row += KR_GROUP_ROWS) {
@@ -128,15 +143,15 @@ static void convert_share(void *context, int thread, int n_threads)
         float back[KR_BLOCK_COLUMNS];
         double *error = &s->errors[row / KR_GROUP_ROWS], *square = &s->squares[row / KR_GROUP_ROWS];
         if (c->calibrated) {
-            kr_numbers numbers = kr_calibration_choose(s->calibration, thread, c->type, row, n, values);
-            kr_pack_numbers(c->type, s->packed, c->columns, row, n, &numbers);
+            kr_numbers numbers = kr_calibration_choose(s->calibration, thread, type, c->first + row, n, values);
+            kr_pack_numbers(type, s->packed, c->columns, row, n, &numbers);
         } else
-            kr_pack(c->type, s->packed, c->columns, row, n, values);
+            kr_pack(type, s->packed, c->columns, row, n, values);
         *error = *square = 0;
         for (size_t r = 0; r < n; r++)
             for (size_t at = 0; at < c->columns; at += KR_BLOCK_COLUMNS) {
                 size_t count = c->columns - at < KR_BLOCK_COLUMNS ? c->columns - at : KR_BLOCK_COLUMNS;
-                kr_unpack(back, c->type, s->packed, c->columns, row + r, at, count);
+                kr_unpack(back, type, s->packed, c->columns, row + r, at, count);
                 for (size_t i = 0; i < count; i++) {
                     double value = (double)values[r * c->columns + at + i], e = (double)back[i] - value;
                     *error += e * e;
@@ -169,62 +184,87 @@ static krait_status tell(saving *s, const item *it, const kr_tensor *tensor, siz
 }
 
 /* GGUF files have A; those of ours also A_log, where A does not determine it. */
-static void to_logarithms(saving *s, const kr_tensor *tensor, size_t count)
+static void to_logarithms(saving *s, const kr_tensor *tensor, size_t first, size_t count)
 {
     char key[sizeof KR_GGUF_A_LOG_PREFIX + sizeof((kr_parameter_place *)0)->name];
     snprintf(key, sizeof key, KR_GGUF_A_LOG_PREFIX "%s", tensor->name);
     const kr_gguf_value *kept = kr_gguf_find(s->checkpoint->gguf, key);
-    if (kept && (!kept->is_array || kept->type != KR_GGUF_F32 || kept->count != count)) kept = NULL;
+    if (kept && (!kept->is_array || kept->type != KR_GGUF_F32 || kept->count != tensor->shape[0] * tensor->shape[1])) kept = NULL;
     for (size_t i = 0; i < count; i++) {
         float value = kr_logarithm_of(s->values[i]), own = value;
-        if (kept) memcpy(&own, kept->data + i * sizeof own, sizeof own);
+        if (kept) memcpy(&own, kept->data + (first + i) * sizeof own, sizeof own);
         s->values[i] = kr_minus_exp(own) == s->values[i] ? own : value;
     }
 }
 
-/* The data of tensor i, for kr_safetensors_write_each(). */
-static krait_status provide(void *context, size_t i, const void **data, krait_error *error)
+/* Bytes that are as they are to be. */
+static krait_status copy_tensor(saving *s, const kr_tensor *tensor, const char *data, kr_writer *to, krait_error *error)
 {
-    saving *s = context;
-    const item *it = &s->items[i];
-    const kr_tensor *tensor = &s->tensors[i];
-    size_t count = kr_parameter_count(it->parameter, &s->config), rows = kr_dim_size(it->parameter->shape[0], &s->config);
-    bool logarithm = it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf;
-    bool same = it->tensor->dtype == tensor->dtype && !logarithm;
-    if (same && (kr_tensor_is_contiguous(it->tensor) || kr_tensor_is_packed(it->tensor))) {
-        *data = it->tensor->data;
-        return tell(s, it, tensor, count, 0, 0, error);
+    size_t bytes = 0, n;
+    krait_status status = KRAIT_OK;
+    kr_tensor_bytes(tensor, &bytes);
+    for (size_t at = 0; at < bytes && !status; at += n) {
+        n = bytes - at < CHUNK_ELEMENTS * sizeof(float) ? bytes - at : CHUNK_ELEMENTS * sizeof(float);
+        status = kr_writer_write(to, data + at, n, error);
+        kr_checkpoint_forget(s->checkpoint);
     }
-    if (kr_type_holds_exactly(it->type, it->tensor)) {
-        kr_parallel(s->threads, convert_share, &(conversion){ s, it->type, rows, count / rows, it->tensor, false });
-        *data = s->packed;
-        return tell(s, it, tensor, count, 0, 0, error);
+    return status;
+}
+
+static krait_status put_chunk(const conversion *c, const kr_tensor *tensor, double *error_sum, double *square, kr_writer *to,
+                              krait_error *error)
+{
+    saving *s = c->saving;
+    const item *it = c->item;
+    const size_t count = c->rows * c->columns;
+    if (c->exact) {
+        kr_parallel(s->threads, convert_share, (void *)c);
+        return kr_writer_write(to, s->packed, kr_packed_bytes(it->type, c->rows, c->columns), error);
     }
-    kr_tensor_to_float32(s->values, it->tensor);
-    if (logarithm) to_logarithms(s, tensor, count);
-    double error_sum = 0, square = 0;
+    kr_tensor_rows_to_float32(s->values, it->tensor, c->first, c->rows);
+    if (it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf)
+        to_logarithms(s, tensor, c->first * c->columns, count);
+    if (it->type == KRAIT_WEIGHT_F32) return kr_writer_write(to, s->values, count * sizeof *s->values, error);
     bool finite = true;
     for (size_t j = 0; j < count; j++) finite = finite && isfinite(s->values[j]);
     if (!finite && kr_is_grouped(it->type))
         return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected finite values that %s can hold, found others", tensor->name,
                        krait_weight_type_name(it->type));
-    if (it->type == KRAIT_WEIGHT_F32) {
-        *data = s->values;
+    kr_parallel(s->threads, convert_share, (void *)c);
+    double sum = 0;
+    for (size_t g = 0; g * KR_GROUP_ROWS < c->rows; g++) sum += s->errors[g], *square += s->squares[g];
+    if (finite && !isfinite(sum))
+        return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected values that %s can hold, found larger ones", tensor->name,
+                       krait_weight_type_name(it->type));
+    *error_sum += sum;
+    return kr_writer_write(to, s->packed, kr_packed_bytes(it->type, c->rows, c->columns), error);
+}
+
+/* Tensor i, for kr_safetensors_write_each(). */
+static krait_status put_tensor(void *context, size_t i, kr_writer *to, krait_error *error)
+{
+    saving *s = context;
+    const item *it = &s->items[i];
+    const kr_tensor *tensor = &s->tensors[i];
+    const size_t count = kr_parameter_count(it->parameter, &s->config), rows = tensor->shape[0], columns = count / rows;
+    const bool logarithm = it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf;
+    double error_sum = 0, square = 0;
+    krait_status status = KRAIT_OK;
+    if (it->tensor->dtype == tensor->dtype && !logarithm
+        && (kr_tensor_is_contiguous(it->tensor) || kr_tensor_is_packed(it->tensor))) {
+        status = copy_tensor(s, tensor, it->tensor->data, to, error);
     } else {
-        conversion c = { s, it->type, rows, count / rows, NULL, false };
-        if (s->calibration && kr_is_grouped(it->type)) {
-            krait_status status = kr_calibration_begin(
-                s->calibration, &(kr_parameter_place){ .parameter = it->parameter, .layer = it->layer }, &c.calibrated, error);
-            if (status) return status;
+        conversion c = { .saving = s, .item = it, .columns = columns, .exact = kr_type_holds_exactly(it->type, it->tensor) };
+        if (s->calibration && kr_is_grouped(it->type) && !c.exact)
+            status = kr_calibration_begin(s->calibration, &(kr_parameter_place){ .parameter = it->parameter, .layer = it->layer },
+                                          &c.calibrated, error);
+        for (; c.first < rows && !status; c.first += c.rows) {
+            c.rows = chunk_rows(rows - c.first, columns);
+            status = put_chunk(&c, tensor, &error_sum, &square, to, error);
+            kr_checkpoint_forget(s->checkpoint);
         }
-        kr_parallel(s->threads, convert_share, &c);
-        for (size_t g = 0; g * KR_GROUP_ROWS < rows; g++) error_sum += s->errors[g], square += s->squares[g];
-        if (finite && !isfinite(error_sum))
-            return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected values that %s can hold, found larger ones",
-                           tensor->name, krait_weight_type_name(it->type));
-        *data = s->packed;
     }
-    return tell(s, it, tensor, count, error_sum, square, error);
+    return status ? status : tell(s, it, tensor, count, error_sum, square, error);
 }
 
 /* ---- the other files --------------------------------------------------------------------------------------------- */
@@ -283,16 +323,13 @@ static krait_status allocate(saving *s, krait_error *error)
     for (s->pass = 0; s->pass < PASSES && !status; s->pass++) status = kr_each_parameter(&s->config, NULL, list_place, s, error);
     if (!status) status = kr_type_check_choices(s->options, s->choice_used, error);
     if (status) return status;
-    size_t most = 0, bytes;
-    for (size_t i = 0; i < s->n; i++)
-        if (kr_tensor_bytes(&s->tensors[i], &bytes) && bytes > most) most = bytes;
     size_t groups = s->largest_rows / KR_GROUP_ROWS + 1;
     s->values = kr_alloc(s->largest, sizeof *s->values);
-    s->packed = kr_alloc(most, 1);
+    s->packed = kr_alloc(s->largest_packed, 1);
     s->errors = kr_alloc(groups, sizeof *s->errors);
     s->squares = kr_alloc(groups, sizeof *s->squares);
     if (!s->values || !s->packed || !s->errors || !s->squares)
-        return kr_fail_memory(error, "a tensor", s->largest * sizeof *s->values + most);
+        return kr_fail_memory(error, "a tensor", s->largest * sizeof *s->values + s->largest_packed);
     if (!s->options->n_calibration) return KRAIT_OK;
     size_t grouped = 0;
     for (size_t i = 0; i < s->n; i++) grouped += kr_is_grouped(s->items[i].type);
@@ -311,7 +348,7 @@ static krait_status save(saving *s, krait_error *error)
     /* The weights last: a folder without them is seen to be incomplete. */
     if (!status) status = write_others(s, error);
     static const char *const metadata[][2] = { { "format", "krait" } };
-    if (!status) status = kr_safetensors_write_each(path, s->tensors, s->n, metadata, 1, provide, s, error);
+    if (!status) status = kr_safetensors_write_each(path, s->tensors, s->n, metadata, 1, put_tensor, s, error);
     kr_free(path);
     if (status) kr_folder_abandon(s->path, made);
     return status;

@@ -228,6 +228,7 @@ static krait_status report(saving *s, size_t count, krait_error *error)
 {
     const krait_progress *progress = &s->options->progress;
     s->done += count;
+    if (s->checkpoint) kr_checkpoint_forget(s->checkpoint);
     if (s->calibration) return kr_calibration_report(s->calibration, error);
     if (progress->report && !progress->report(progress->user, "writing", s->done, s->total))
         return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: writing was interrupted", s->path);

@@ -29,18 +29,19 @@ static size_t largest(const krait_trainer *t)
 
 /* ---- the model ------------------------------------------------------------------------------------------------------ */
 
-static krait_status provide_parameter(void *context, size_t i, const void **data, krait_error *error)
+static krait_status put_parameter(void *context, size_t i, kr_writer *to, krait_error *error)
 {
-    (void)error;
     saving *s = context;
     const kr_slot *slot = &s->trainer->slots[i];
+    const void *data = s->stored;
+    size_t bytes = 0;
     kr_slot_to_stored(s->stored, slot, s->trainer->values + slot->offset);
-    *data = s->stored;
     if (s->tensors[i].dtype == KRAIT_DTYPE_BF16) {
         kr_pack(KRAIT_WEIGHT_BF16, s->rounded, slot->columns, 0, slot->rows, s->stored);
-        *data = s->rounded;
+        data = s->rounded;
     }
-    return KRAIT_OK;
+    kr_tensor_bytes(&s->tensors[i], &bytes);
+    return kr_writer_write(to, data, bytes, error);
 }
 
 static krait_status save_model(const krait_trainer *t, const char *folder, krait_weight_type type, krait_error *error)
@@ -62,7 +63,7 @@ static krait_status save_model(const krait_trainer *t, const char *folder, krait
         if (!status) {
             static const char *const metadata[][2] = { { "format", "pt" } };
             status = kr_folder_add_config(folder, &t->model->config, type, error);
-            if (!status) status = kr_safetensors_write_each(path, tensors, t->n_slots, metadata, 1, provide_parameter, &s, error);
+            if (!status) status = kr_safetensors_write_each(path, tensors, t->n_slots, metadata, 1, put_parameter, &s, error);
             if (status) kr_folder_abandon(folder, made);
         }
     }
@@ -92,14 +93,14 @@ static const char *const prefixes[MOMENTS] = { "m.", "v." };
 
 static const float *moment_of(const krait_trainer *t, size_t i) { return i < t->n_slots ? t->m : t->v; }
 
-static krait_status provide_moment(void *context, size_t i, const void **data, krait_error *error)
+static krait_status put_moment(void *context, size_t i, kr_writer *to, krait_error *error)
 {
-    (void)error;
     saving *s = context;
+    size_t bytes = 0;
     const kr_slot *slot = &s->trainer->slots[i % s->trainer->n_slots];
     kr_slot_to_stored(s->stored, slot, moment_of(s->trainer, i) + slot->offset);
-    *data = s->stored;
-    return KRAIT_OK;
+    kr_tensor_bytes(&s->tensors[i], &bytes);
+    return kr_writer_write(to, s->stored, bytes, error);
 }
 
 krait_status krait_trainer_save_state(const krait_trainer *t, const char *path, krait_error *error)
@@ -120,7 +121,7 @@ krait_status krait_trainer_save_state(const krait_trainer *t, const char *path, 
     char steps[24];
     snprintf(steps, sizeof steps, "%" PRIu64, t->steps);
     const char *const metadata[][2] = { { key_version, version }, { key_steps, steps } };
-    if (!status) status = kr_safetensors_write_each(path, tensors, n, metadata, 2, provide_moment, &s, error);
+    if (!status) status = kr_safetensors_write_each(path, tensors, n, metadata, 2, put_moment, &s, error);
     kr_free(tensors);
     kr_free(names);
     kr_free(s.stored);
