@@ -286,18 +286,20 @@ static void a_calibrated_model_is_closer_on_another_text(void **state)
     krait_checkpoint_free(file);
 }
 
-/* Odd sizes, biases, an untied head, inner norms, layers in pieces, other layouts: that it works, and is no worse by more than chance, whose
- * spread in models of random weights on random ids was not measured: a quarter worse has been seen. */
+/* Odd sizes, biases, an untied head, inner norms, layers in pieces, other layouts. Over 24 texts the ratio of the divergences was 0.74 to 0.90
+ * with a standard deviation of 0.02 at most, and never above 0.95; but with `original`, where a few tokens make most of the divergence,
+ * 0.93 with a standard deviation of 0.3: there it says only that nothing is broken. */
 static void every_kind_of_model_can_be_calibrated(void **state)
 {
     (void)state;
     static const struct {
         const char *model;
         int32_t vocab;
-    } models[] = { { KRAIT_TEST_DATA "/models/odd", 101 },
-                   { KRAIT_TEST_DATA "/models/falcon", 128 },
-                   { KRAIT_TEST_DATA "/models/bf16-sharded", 256 },
-                   { KRAIT_TEST_DATA "/models/original", 253 } };
+        double most;
+    } models[] = { { KRAIT_TEST_DATA "/models/odd", 101, 1 },
+                   { KRAIT_TEST_DATA "/models/falcon", 128, 1 },
+                   { KRAIT_TEST_DATA "/models/bf16-sharded", 256, 1 },
+                   { KRAIT_TEST_DATA "/models/original", 253, 2.5 } };
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
         for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q6; type++) {
             const char *from = models[m].model, *alone = place("kind-alone"), *calibrated = place("kind");
@@ -309,7 +311,7 @@ static void every_kind_of_model_can_be_calibrated(void **state)
             if (save(from, calibrated, &options, &error)) fail_msg("%s: %s", from, error.message);
             double a = compare(from, alone, KRAIT_WEIGHT_AUTO, ids, TOKENS / 2).kl_divergence,
                    b = compare(from, calibrated, KRAIT_WEIGHT_AUTO, ids, TOKENS / 2).kl_divergence;
-            if (!(b < 1.5 * a)) fail_msg("%s: KL divergence %g calibrated, %g not", from, b, a);
+            if (!(b < models[m].most * a)) fail_msg("%s: KL divergence %g calibrated, %g not", from, b, a);
             free(ids);
             remove_folder(alone), remove_folder(calibrated);
         }

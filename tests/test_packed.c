@@ -159,14 +159,19 @@ static void blocks_of_ggml_hold_q6_exactly(void **state)
     assert_false(kr_unpacks_exactly(KRAIT_DTYPE_Q4_0, KRAIT_WEIGHT_Q6));
 }
 
-static float *logits_of(const char *path, krait_weight_type type, krait_isa isa, int threads, size_t chunk, size_t n,
-                        size_t *vocab)
+static krait_model *load(const char *path, krait_weight_type type)
 {
     krait_error error;
     krait_model *model;
+    if (krait_model_load(&model, path, &(krait_load_options){ .type = type }, &error)) fail_msg("%s", error.message);
+    return model;
+}
+
+static float *logits_of(const krait_model *model, krait_isa isa, int threads, size_t chunk, size_t n, size_t *vocab)
+{
+    krait_error error;
     krait_session *session;
     krait_state *state;
-    if (krait_model_load(&model, path, &(krait_load_options){ .type = type }, &error)) fail_msg("%s", error.message);
     krait_session_options how = { .threads = threads, .isa = isa, .chunk_tokens = chunk };
     assert_ok(krait_session_create(&session, model, &how, &error));
     assert_ok(krait_state_create(&state, model, &error));
@@ -179,7 +184,6 @@ static float *logits_of(const char *path, krait_weight_type type, krait_isa isa,
     free(ids);
     krait_state_free(state);
     krait_session_free(session);
-    krait_model_free(model);
     return logits;
 }
 
@@ -203,17 +207,22 @@ static void models_are_close_to_float32_in_every_type(void **state)
     enum { TOKENS = 40 };
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
         size_t vocab;
-        float *exact = logits_of(models[m], KRAIT_WEIGHT_F32, KRAIT_ISA_PLAIN, 1, TOKENS, TOKENS, &vocab);
-        for (krait_weight_type type = KRAIT_WEIGHT_F16; type <= KRAIT_WEIGHT_Q6; type++)
+        krait_model *model = load(models[m], KRAIT_WEIGHT_F32);
+        float *exact = logits_of(model, KRAIT_ISA_PLAIN, 1, TOKENS, TOKENS, &vocab);
+        krait_model_free(model);
+        for (krait_weight_type type = KRAIT_WEIGHT_F16; type <= KRAIT_WEIGHT_Q6; type++) {
+            model = load(models[m], type);
             for (krait_isa isa = KRAIT_ISA_PLAIN; isa < KRAIT_N_ISAS; isa++) {
                 if (!krait_isa_available(isa)) continue;
-                float *whole = logits_of(models[m], type, isa, 1, TOKENS, TOKENS, &vocab);
-                float *pieces = logits_of(models[m], type, isa, 2, 1, TOKENS, &vocab);
+                float *whole = logits_of(model, isa, 1, TOKENS, TOKENS, &vocab);
+                float *pieces = logits_of(model, isa, 2, 1, TOKENS, &vocab);
                 double away = distance(whole, exact, TOKENS * vocab), apart = distance(pieces, whole, TOKENS * vocab);
                 if (!(away <= most[type])) fail_msg("%s %s: %g from float32", models[m], krait_weight_type_name(type), away);
                 assert_true(apart <= most[type] / 4); /* token by token */
                 free(whole), free(pieces);
             }
+            krait_model_free(model);
+        }
         free(exact);
     }
 }

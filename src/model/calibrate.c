@@ -296,8 +296,11 @@ static krait_status run_layer(kr_calibration *c, const kr_parameter *gathered, k
 static krait_status advance(kr_calibration *c, size_t layer, krait_error *error)
 {
     krait_status status = KRAIT_OK;
-    if (!c->embedded) status = kr_each_parameter(&c->model.config, NULL, embed, c, error);
-    c->embedded = true;
+    if (!c->embedded) {
+        status = kr_each_parameter(&c->model.config, NULL, embed, c, error);
+        kr_checkpoint_forget(c->model.checkpoint);
+        c->embedded = true;
+    }
     while (c->layer < layer && !status) {
         status = run_layer(c, NULL, error);
         free_replaced(c);
