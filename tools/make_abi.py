@@ -143,8 +143,14 @@ def main():
         out += [f"{key} = {value}" for key, value in members]
         out.append("")
     for name in order:
+        fields = []
+        for field, type_ in structs[name]:
+            if type_.startswith("CFUNCTYPE"):  # of a name of its own, for those who make one
+                out += ["", f"{name}_{field} = {type_}"]
+                type_ = f"{name}_{field}"
+            fields.append((field, type_))
         out += ["", f"class {name}(Structure):"]
-        wide = [f'        ("{field}", {type_}),' for field, type_ in structs[name]]
+        wide = [f'        ("{field}", {type_}),' for field, type_ in fields]
         out += ["    _fields_ = ["] + wide + ["    ]", ""]
     out += ["", "# name: (result, arguments)", "FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {"]
     out += [f'    "{name}": ({restype}, [{", ".join(argtypes)}]),' for name, restype, argtypes in functions]

@@ -124,9 +124,11 @@ class krait_error(Structure):
     ]
 
 
+krait_progress_report = CFUNCTYPE(c_bool, c_void_p, c_char_p, c_uint64, c_uint64)
+
 class krait_progress(Structure):
     _fields_ = [
-        ("report", CFUNCTYPE(c_bool, c_void_p, c_char_p, c_uint64, c_uint64)),
+        ("report", krait_progress_report),
         ("user", c_void_p),
     ]
 
@@ -198,6 +200,8 @@ class krait_saved_tensor(Structure):
     ]
 
 
+krait_save_options_on_tensor = CFUNCTYPE(None, c_void_p, POINTER(krait_saved_tensor))
+
 class krait_save_options(Structure):
     _fields_ = [
         ("type", c_int),
@@ -207,7 +211,7 @@ class krait_save_options(Structure):
         ("n_calibration", c_size_t),
         ("requantize", c_bool),
         ("threads", c_int),
-        ("on_tensor", CFUNCTYPE(None, c_void_p, POINTER(krait_saved_tensor))),
+        ("on_tensor", krait_save_options_on_tensor),
         ("user", c_void_p),
         ("progress", krait_progress),
     ]
@@ -286,6 +290,8 @@ class krait_piece(Structure):
     ]
 
 
+krait_generate_options_on_piece = CFUNCTYPE(c_bool, c_void_p, POINTER(krait_piece))
+
 class krait_generate_options(Structure):
     _fields_ = [
         ("sampling", krait_sampling),
@@ -297,7 +303,7 @@ class krait_generate_options(Structure):
         ("ignore_eos", c_bool),
         ("keep_special", c_bool),
         ("logprobs", c_bool),
-        ("on_piece", CFUNCTYPE(c_bool, c_void_p, POINTER(krait_piece))),
+        ("on_piece", krait_generate_options_on_piece),
         ("user", c_void_p),
         ("progress", krait_progress),
     ]
@@ -314,6 +320,8 @@ class krait_generate_result(Structure):
     ]
 
 
+krait_batch_request_on_end = CFUNCTYPE(None, c_void_p, POINTER(krait_generate_result), POINTER(krait_error))
+
 class krait_batch_request(Structure):
     _fields_ = [
         ("tokenizer", c_void_p),
@@ -321,7 +329,7 @@ class krait_batch_request(Structure):
         ("prompt", c_void_p),
         ("n_prompt", c_size_t),
         ("options", POINTER(krait_generate_options)),
-        ("on_end", CFUNCTYPE(None, c_void_p, POINTER(krait_generate_result), POINTER(krait_error))),
+        ("on_end", krait_batch_request_on_end),
     ]
 
 
@@ -567,12 +575,14 @@ class krait_training_event(Structure):
     ]
 
 
+krait_training_options_on_event = CFUNCTYPE(c_bool, c_void_p, POINTER(krait_training_event))
+
 class krait_training_options(Structure):
     _fields_ = [
         ("resume", c_bool),
         ("allow_changes", c_bool),
         ("from_step", c_uint64),
-        ("on_event", CFUNCTYPE(c_bool, c_void_p, POINTER(krait_training_event))),
+        ("on_event", krait_training_options_on_event),
         ("user", c_void_p),
     ]
 

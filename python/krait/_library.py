@@ -100,7 +100,7 @@ class Callbacks:
             return report is None or report(what.decode(), done, total) is not False
 
         progress = _abi.krait_progress()
-        progress.report = self.wrap(dict(_abi.krait_progress._fields_)["report"], told)  # type: ignore[arg-type]
+        progress.report = self.wrap(_abi.krait_progress_report, told)
         return progress
 
     def run(self, function: Any, *arguments: Any) -> None:

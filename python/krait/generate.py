@@ -1,0 +1,227 @@
+"""Generation: options, what comes of it, and the stream of pieces."""
+import ctypes
+import queue
+import threading
+from ctypes import POINTER, byref, c_bool, c_void_p
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from . import _abi, errors
+from ._arrays import address, real, token_ids, whole
+from ._library import Callbacks, call, lib
+from .tokenizer import strings
+
+if TYPE_CHECKING:
+    from .model import Model
+    from .state import State
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one token adds. id: the token, -1 at the end for text that was held back. text: whole characters, possibly none. logprob:
+    natural logarithm of the token's probability before any sampler, if it was asked for."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass
+class Generation:
+    """What was generated; str() of it is the text.
+
+    text: without the prompt and without a stop string. ids: tokens drawn, with the one that ended it. logprobs: of each, if asked for. finish:
+    "length", "eos", "stop_id", "stop_string" or "callback". stop: the stop string that ended it."""
+
+    text: str = ""
+    ids: List[int] = field(default_factory=list)
+    logprobs: Optional[List[float]] = None
+    finish: str = ""
+    stop: Optional[str] = None
+    n_prompt: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Options:
+    """A krait_generate_options and all that it points to."""
+
+    NAMES = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+             "penalty_window", "seed", "logit_bias", "stop", "stop_ids", "ignore_eos", "special", "logprobs", "on_piece")
+
+    def __init__(self, callbacks: Callbacks, generation: Generation, values: Dict[str, Any], default_tokens: int = 128) -> None:
+        unknown = set(values) - set(self.NAMES)
+        if unknown:
+            raise TypeError(f"unexpected {', '.join(sorted(unknown))}: expected some of {', '.join(self.NAMES)}")
+        self.generation = generation
+        self.c = o = _abi.krait_generate_options()
+        s = o.sampling
+        s.temperature = real(values.get("temperature", 0.8), "temperature")
+        for name in ("top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+            setattr(s, name, real(values.get(name, 0), name))
+        s.top_k = whole(values.get("top_k", 0), "top_k", 0, 2**31 - 1)
+        s.penalty_window = whole(values.get("penalty_window", 0), "penalty_window", 0)
+        s.seed = whole(values.get("seed", 0), "seed", 0, 2**64 - 1)
+        biases = dict(values.get("logit_bias") or {})
+        self._biases = (_abi.krait_logit_bias * len(biases))(
+            *[_abi.krait_logit_bias(whole(i, "logit_bias", 0, 2**31 - 1), real(b, f"logit_bias[{i}]")) for i, b in biases.items()])
+        s.logit_bias, s.n_logit_bias = ctypes.cast(self._biases, POINTER(_abi.krait_logit_bias)), len(biases)
+        limit = values.get("max_tokens", default_tokens)
+        o.max_tokens = 0 if limit is None else whole(limit, "max_tokens", 1)
+        stop = values.get("stop")
+        self.stop: List[Any] = [stop] if isinstance(stop, (str, bytes)) else list(stop or [])
+        self._stop = strings(self.stop, "stop")
+        o.stop, o.n_stop = ctypes.cast(self._stop, c_void_p), len(self.stop)
+        self._stop_ids = token_ids(values["stop_ids"] if values.get("stop_ids") is not None else [], "stop_ids")
+        o.stop_ids, o.n_stop_ids = (address(self._stop_ids), self._stop_ids.size) if self._stop_ids.size else (None, 0)
+        o.ignore_eos, o.keep_special = bool(values.get("ignore_eos", False)), bool(values.get("special", False))
+        o.logprobs = bool(values.get("logprobs", False))
+        on_piece: Optional[Callable[[Piece], Any]] = values.get("on_piece")
+        if on_piece is not None and not callable(on_piece):
+            raise TypeError(f"on_piece: expected a function, found {type(on_piece).__name__}")
+        if o.logprobs:
+            generation.logprobs = []
+        texts: List[str] = []
+
+        def hear(_user: Any, pointer: Any) -> bool:
+            piece = pointer.contents
+            text = ctypes.string_at(piece.text, piece.text_length).decode("utf-8") if piece.text_length else ""
+            if piece.id >= 0:
+                generation.ids.append(piece.id)
+                if generation.logprobs is not None:
+                    generation.logprobs.append(piece.logprob)
+            if text:
+                texts.append(text)
+            return on_piece is None or on_piece(Piece(piece.id, text, piece.logprob)) is not False
+
+        self._texts = texts
+        o.on_piece = callbacks.wrap(_abi.krait_generate_options_on_piece, hear)
+
+    def end(self, result: _abi.krait_generate_result) -> Generation:
+        g = self.generation
+        g.text = "".join(self._texts)
+        g.finish = (lib.krait_finish_name(result.finish) or b"").decode()
+        if result.finish == _abi.KRAIT_FINISH_STOP_STRING:
+            g.stop = self.stop[result.stop_index]
+        g.n_prompt = int(result.n_prompt)
+        g.prefill_seconds, g.decode_seconds = float(result.prefill_seconds), float(result.decode_seconds)
+        return g
+
+
+def generate(model: "Model", session: int, state: "State", prompt: Any, values: Dict[str, Any]) -> Generation:
+    callbacks, result = Callbacks(), _abi.krait_generate_result()
+    options = Options(callbacks, Generation(), values)
+    options.c.progress = callbacks.progress()
+    tokenizer = model.tokenizer
+    callbacks.run(lib.krait_generate, session, state._pointer, tokenizer._pointer if tokenizer else None,
+                  address(prompt) if prompt.size else None, prompt.size, byref(options.c), byref(result))
+    return options.end(result)
+
+
+_End = Tuple[str, Optional[BaseException]]
+
+
+def stream(model: "Model", state: "State", prompt: Any, values: Dict[str, Any]) -> Iterator[Piece]:
+    """Piece by piece: the library works in a thread of its own, and never further than the piece that was asked for."""
+    if values.get("on_piece") is not None:
+        raise errors.ArgumentError("on_piece: expected none with stream, whose pieces come one by one")
+    Options(Callbacks(), Generation(), values)  # what is wrong is said now, not at the first piece
+    return _pieces(model, state, prompt, values)
+
+
+def _pieces(model: "Model", state: "State", prompt: Any, values: Dict[str, Any]) -> Iterator[Piece]:
+    pieces: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+    wanted = threading.Semaphore(0)
+    stopping = threading.Event()
+
+    def hear(piece: Piece) -> bool:
+        pieces.put(piece)
+        wanted.acquire()
+        return not stopping.is_set()
+
+    def work() -> None:
+        try:
+            with model._session() as session:
+                generate(model, session, state, prompt, {**values, "on_piece": hear})
+            pieces.put(None)
+        except BaseException as e:  # noqa: BLE001 - raised again where the pieces are taken
+            pieces.put(e)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = pieces.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            wanted.release()
+    finally:
+        stopping.set()
+        wanted.release()
+        thread.join()
+
+
+def generate_batch(model: "Model", session: int, prompts: Sequence[Any], rows: int, values: Dict[str, Any],
+                   done: Optional[Callable[[int, Generation], Any]]) -> List[Generation]:
+    """Many side by side; a row that has ended takes the next prompt."""
+    callbacks = Callbacks()
+    results: List[Generation] = [Generation() for _ in prompts]
+    failures: List[Optional[errors.Error]] = [None] * len(prompts)
+    tokenizer = model.tokenizer
+    kept: List[Any] = []
+    handle, stopped = c_void_p(), c_bool(False)
+    call(lib.krait_batch_create, byref(handle), session, rows)
+    try:
+        def request_of(index: int, prompt: Any) -> _abi.krait_batch_request:
+            options = Options(callbacks, results[index], values)
+
+            def end(_user: Any, result: Any, error: Any) -> None:
+                if error:
+                    failures[index] = errors.of_status(error.contents.status, error.contents.message.decode(errors="replace"))
+                    return
+                options.end(result.contents)
+                if done is not None and done(index, results[index]) is False:
+                    stopped.value = True
+
+            request = _abi.krait_batch_request(
+                tokenizer=tokenizer._pointer if tokenizer else None, prompt=address(prompt) if prompt.size else None,
+                n_prompt=prompt.size, options=ctypes.pointer(options.c), on_end=callbacks.wrap(_abi.krait_batch_request_on_end, end))
+            kept.append((options, request))
+            return request
+
+        following = 0
+        while not stopped.value:
+            while following < len(prompts) and lib.krait_batch_free_rows(handle):
+                call(lib.krait_batch_add, handle, byref(request_of(following, prompts[following])))
+                following += 1
+            if following == len(prompts) and lib.krait_batch_free_rows(handle) == rows:
+                break
+            callbacks.run(lib.krait_batch_step, handle)
+    finally:
+        lib.krait_batch_free(handle)
+    for failure in failures:
+        if failure is not None:
+            raise failure
+    return results
+
+
+def as_prompt(model: "Model", prompt: Any, bos: bool, name: str = "prompt") -> "np.ndarray[Any, np.dtype[np.int32]]":
+    """Text or ids as ids."""
+    if isinstance(prompt, (str, bytes, bytearray)):
+        ids = model._need_tokenizer().encode(prompt)
+    else:
+        ids = token_ids(prompt, name, model.config.vocab_size)
+    if bos:
+        first = model.bos_id
+        if first is None:
+            raise errors.ArgumentError("bos: the model has no token that begins a text")
+        ids = np.concatenate([np.array([first], np.int32), ids])
+    return ids
