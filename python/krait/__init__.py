@@ -17,6 +17,7 @@ _PLACES = {
     **dict.fromkeys(("Generation", "Piece"), "generate"),
     **dict.fromkeys(("SavedTensor", "convert", "quantize"), "files"),
     **dict.fromkeys(("Decoder", "Tokenizer", "train_tokenizer"), "tokenizer"),
+    **dict.fromkeys(("Event", "Run", "Step", "Trainer", "train"), "trainer"),
     "State": "state",
 }
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
     from .model import Comparison, Config, Model, Perplexity, Score, bundled_model, pull
     from .state import State
     from .tokenizer import Decoder, Tokenizer, train_tokenizer
+    from .trainer import Event, Run, Step, Trainer, train
 
 __version__ = version()
-__all__ = ["ArgumentError", "Comparison", "Config", "Decoder", "Error", "FileError", "FormatError", "Generation", "InterruptedError", "Model",
-           "OutOfMemoryError", "Perplexity", "Piece", "SavedTensor", "Score", "State", "Tokenizer", "UnsupportedError", "__version__",
-           "build_info", "bundled_model", "convert", "pull", "quantize", "train_tokenizer"]
+__all__ = ["ArgumentError", "Comparison", "Config", "Decoder", "Error", "Event", "FileError", "FormatError", "Generation", "InterruptedError", "Model",
+           "OutOfMemoryError", "Perplexity", "Piece", "SavedTensor", "Run", "Score", "State", "Step", "Tokenizer", "Trainer", "UnsupportedError", "__version__",
+           "build_info", "bundled_model", "convert", "pull", "quantize", "train", "train_tokenizer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 import ctypes
 import os
 import sys
-import threading
 from ctypes import byref
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional
@@ -73,8 +72,7 @@ def call(function: Any, *arguments: Any) -> None:
 class Callbacks:
     """Callbacks of one call. What a Python function raises stops the call and is raised again by `run`: ctypes would only print it.
 
-    Python sees Ctrl-C between two of its instructions, not in the library: a call in the main thread that has a callback gets there
-    whenever it is called back, one that has none is made in a thread of its own while the main thread waits."""
+    Python sees Ctrl-C between two of its instructions, not in the library: long calls get a callback for no other reason."""
 
     def __init__(self) -> None:
         self._raised: Optional[BaseException] = None
@@ -112,31 +110,6 @@ class Callbacks:
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
-
-
-def call_aside(function: Any, *arguments: Any) -> None:
-    """`call` in a thread of its own, so that Ctrl-C is noticed at once. The library cannot be stopped there: it is waited for before
-    KeyboardInterrupt goes on, since it uses the caller's memory."""
-    if threading.current_thread() is not threading.main_thread():
-        call(function, *arguments)
-        return
-    failure: List[BaseException] = []
-
-    def work() -> None:
-        try:
-            call(function, *arguments)
-        except BaseException as e:  # noqa: BLE001
-            failure.append(e)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        thread.join()
-    except BaseException:
-        thread.join()
-        raise
-    if failure:
-        raise failure[0]
 
 
 class Handle:

@@ -6,7 +6,7 @@
 
 #include "krait/krait.h"
 
-/* The files of models/text-small; none in a build without a default model. */
+/* The files of models/default; none in a build without a default model. */
 size_t kr_default_model(const krait_blob **files);
 
 #endif
