@@ -216,7 +216,7 @@ def generate_batch(model: "Model", session: int, prompts: Sequence[Any], rows: i
 def as_prompt(model: "Model", prompt: Any, bos: bool, name: str = "prompt") -> "np.ndarray[Any, np.dtype[np.int32]]":
     """Text or ids as ids."""
     if isinstance(prompt, (str, bytes, bytearray)):
-        ids = model._need_tokenizer().encode(prompt)
+        ids = model._need_tokenizer().encode(prompt) if prompt else np.zeros(0, np.int32)
     else:
         ids = token_ids(prompt, name, model.config.vocab_size)
     if bos:
