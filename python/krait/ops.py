@@ -4,6 +4,7 @@ Shapes are those of mamba_ssm and causal_conv1d: [batch, dim, length]. Arrays wh
 np.zeros((batch, length, dim)).transpose(0, 2, 1), need no copies inside. `starts` [n + 1], from 0 to length, makes n sequences of one row (batch 1),
 each from a state of its own. Errors name the argument, what it has and what is expected. threads 0: as many as the process may use.
 """
+import ctypes
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -16,6 +17,7 @@ Array = npt.NDArray[Any]
 
 _F4, _C8 = np.dtype(np.float32), np.dtype(np.complex64)
 _ndarray = np.ndarray
+_addressof, _from_buffer = ctypes.addressof, ctypes.c_char.from_buffer
 
 
 def _take(a: Any, name: str, shape: Tuple[int, ...], is_complex: bool) -> _ops.Taken:
@@ -26,7 +28,12 @@ def _take(a: Any, name: str, shape: Tuple[int, ...], is_complex: bool) -> _ops.T
         raise errors.ArgumentError(f"{name}: expected {'complex64' if is_complex else 'float32'}, found {dtype}")
     if a.shape != shape:
         raise errors.ArgumentError(f"{name}: expected shape {list(shape)}, found {list(a.shape)}")
-    address = a.__array_interface__["data"][0]
+    flags = a.flags
+    if flags.c_contiguous and flags.writeable and a.size:  # a quarter of the time of the other way
+        memory: Any = a
+        address = _addressof(_from_buffer(memory))
+    else:
+        address = a.__array_interface__["data"][0]
     strides = a.strides
     n = len(strides)
     if n == 3:

@@ -29,8 +29,15 @@ const char *krait_isa_name(krait_isa isa) { return (unsigned)isa < N_ISAS ? isa_
 /* Not every compiler's __builtin_cpu_supports() knows it. Its registers are AVX2's. */
 static bool has_avx_vnni(void)
 {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+    enum { UNKNOWN = 0, PRESENT, ABSENT }; /* asking takes microseconds in a virtual machine */
+    static int known = UNKNOWN;
+    int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (answer == UNKNOWN) {
+        unsigned a, b, c, d;
+        answer = __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) ? PRESENT : ABSENT;
+        __atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+    }
+    return answer == PRESENT;
 }
 
 /* The kernel keeps the tiles of those processes only that have asked for it (its Documentation/arch/x86/xstate.rst); asking again does no
@@ -107,23 +114,24 @@ static void list_available(char *list, size_t size)
 krait_status kr_isa_resolve(krait_isa *isa, krait_error *error)
 {
     char available[96];
-    list_available(available, sizeof available);
     if (*isa == KRAIT_ISA_AUTO) {
         const char *name = getenv("KRAIT_ISA");
         if (name && *name) {
             int found = 0;
             while (found < N_ISAS && strcmp(name, isa_names[found]) != 0) found++;
-            if (found == N_ISAS)
+            if (found == N_ISAS) {
+                list_available(available, sizeof available);
                 return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                                "environment variable KRAIT_ISA: expected auto or one of %s, found \"%.40s\"", available, name);
+            }
             *isa = (krait_isa)found;
         }
         if (*isa == KRAIT_ISA_AUTO) *isa = kr_isa_best();
     }
-    if (!krait_isa_available(*isa))
-        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "instruction set %s is not available here: expected one of %s",
-                       krait_isa_name(*isa), available);
-    return KRAIT_OK;
+    if (krait_isa_available(*isa)) return KRAIT_OK;
+    list_available(available, sizeof available);
+    return kr_fail(error, KRAIT_ERROR_ARGUMENT, "instruction set %s is not available here: expected one of %s",
+                   krait_isa_name(*isa), available);
 }
 
 #if defined(__x86_64__)
