@@ -411,6 +411,61 @@ static void products_can_be_measured(void **unused)
     krait_model_free(model);
 }
 
+typedef struct asking {
+    uint64_t asked, stop_at; /* 0: never */
+} asking;
+
+static bool ask(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    asking *a = user;
+    assert_string_equal(what, "layers");
+    assert_true(done < total);
+    return ++a->asked != a->stop_at;
+}
+
+/* Long steps ask between layers; who stops one puts the state back, and goes on as if nothing had been. */
+static void long_steps_can_be_stopped(void **unused)
+{
+    (void)unused;
+    enum { CHUNK = 40 };
+    krait_error error;
+    krait_model *model = load("tiny");
+    size_t vocab = (size_t)krait_model_config(model)->vocab_size, n_layer = (size_t)krait_model_config(model)->n_layer;
+    int32_t ids[N];
+    fill_ids(ids, N, (int64_t)vocab, 11);
+    float *expected = malloc(vocab * sizeof *expected), *found = malloc(vocab * sizeof *found);
+    krait_state *state = new_state(model), *before = new_state(model), *whole = new_state(model);
+    krait_session *plain = open_session(model, 1, CHUNK), *session;
+    run_one(plain, whole, ids, N, KRAIT_WANT_LAST, expected);
+    for (uint64_t stop_at = 0; stop_at <= 2 * n_layer; stop_at++) { /* 40 tokens and 35: two steps that ask */
+        asking a = { .stop_at = stop_at };
+        assert_ok(krait_session_create(
+            &session, model, &(krait_session_options){ .threads = 1, .chunk_tokens = CHUNK, .progress = { ask, &a } }, &error));
+        krait_sequence sequence = { .state = state, .tokens = ids, .count = N, .want = KRAIT_WANT_LAST };
+        krait_status status = krait_run(session, &sequence, 1, &(krait_outputs){ .logits = found }, &error);
+        assert_int_equal(status, stop_at ? KRAIT_ERROR_INTERRUPTED : KRAIT_OK);
+        assert_int_equal(a.asked, stop_at ? stop_at : 2 * n_layer);
+        if (stop_at) {
+            assert_ok(krait_state_copy(state, before, &error));
+            a.stop_at = 0;
+            run_one(session, state, ids, N, KRAIT_WANT_LAST, found);
+        }
+        assert_memory_equal(found, expected, vocab * sizeof *found);
+        assert_same_state(state, whole, 0);
+        krait_state_reset(state);
+        uint64_t asked = a.asked;
+        run_one(session, state, ids, 31, KRAIT_WANT_LAST, found); /* a short one does not ask */
+        assert_int_equal(a.asked, asked);
+        krait_state_reset(state);
+        krait_session_free(session);
+    }
+    krait_session_free(plain);
+    krait_state_free(state), krait_state_free(before), krait_state_free(whole);
+    krait_model_free(model);
+    free(expected);
+    free(found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_session_keeps_its_model),
         cmocka_unit_test(long_inputs_need_no_more_memory),
         cmocka_unit_test(products_can_be_measured),
+        cmocka_unit_test(long_steps_can_be_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,6 +150,117 @@ static void divergence_is_noticed_and_changes_nothing(void **state)
     krait_trainer_free(same);
 }
 
+typedef struct asking {
+    uint64_t asked, stop_at, total; /* stop_at 0: never */
+} asking;
+
+static bool ask(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    asking *a = user;
+    assert_string_equal(what, "layers");
+    assert_true(done < total);
+    a->total = total;
+    return ++a->asked != a->stop_at;
+}
+
+/* Wherever a batch is stopped, states are as before it, gathered gradients are gone, and the next step is that of a trainer that never
+ * began the batch. */
+static void a_stopped_batch_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    krait_error error;
+    asking a = { 0 };
+    krait_trainer_options options = constant(), asked = constant();
+    options.piece_tokens = asked.piece_tokens = 2 * LENGTH; /* two groups */
+    asked.progress = (krait_progress){ ask, &a };
+    krait_trainer *trainer = small_trainer(&asked), *other = small_trainer(&options);
+    krait_state *carried[2][ROWS], *initial;
+    krait_train_row rows[2][ROWS];
+    assert_ok(krait_state_create(&initial, krait_trainer_model(trainer), &error));
+    for (int t = 0; t < 2; t++) {
+        all_rows(rows[t]);
+        for (int r = 0; r < ROWS; r++) {
+            assert_ok(krait_state_create(&carried[t][r], krait_trainer_model(trainer), &error));
+            rows[t][r].state = carried[t][r];
+        }
+    }
+    step_of(trainer, rows[0], ROWS), step_of(other, rows[1], ROWS);
+    assert_int_equal(a.asked, 8); /* 2 layers, forward and backward, of 2 groups */
+    assert_int_equal(a.total, 4);
+    for (uint64_t stop_at = 1; stop_at <= 8; stop_at++) {
+        double loss = 5;
+        uint64_t n = 6;
+        a = (asking){ 0 };
+        krait_train_row alone = row_of(0, 0, 10);
+        assert_ok(krait_trainer_accumulate(trainer, &alone, 1, &error));
+        a = (asking){ .stop_at = stop_at };
+        assert_int_equal(krait_trainer_accumulate(trainer, rows[0], ROWS, &error), KRAIT_ERROR_INTERRUPTED);
+        assert_int_equal(a.asked, stop_at);
+        if (stop_at <= 4) { /* 2 layers of 2 groups */
+            a = (asking){ .stop_at = stop_at };
+            assert_int_equal(krait_trainer_evaluate(trainer, rows[0], ROWS, &loss, &n, &error), KRAIT_ERROR_INTERRUPTED);
+            assert_true(loss == 5 && n == 6);
+        }
+        for (int r = 0; r < ROWS; r++) {
+            assert_int_equal(krait_state_tokens(carried[0][r]), krait_state_tokens(carried[1][r]));
+            for (size_t i = 0; i < krait_state_n_tensors(initial); i++) {
+                krait_tensor_info info;
+                krait_state_tensor(initial, i, &info);
+                float *x = malloc(info.bytes), *y = malloc(info.bytes);
+                krait_state_read(carried[0][r], i, x), krait_state_read(carried[1][r], i, y);
+                assert_memory_equal(x, y, info.bytes);
+                free(x), free(y);
+            }
+        }
+    }
+    krait_train_step step;
+    assert_int_equal(krait_trainer_update(trainer, &step, &error), KRAIT_ERROR_ARGUMENT); /* nothing is gathered */
+    a = (asking){ 0 };
+    step_of(trainer, rows[0], ROWS), step_of(other, rows[1], ROWS);
+    assert_same(value_of, trainer, other, 0);
+    for (int t = 0; t < 2; t++)
+        for (int r = 0; r < ROWS; r++) krait_state_free(carried[t][r]);
+    krait_state_free(initial);
+    krait_trainer_free(trainer), krait_trainer_free(other);
+}
+
+static void parameters_are_listed(void **state)
+{
+    (void)state;
+    krait_error error;
+    krait_trainer_options options = constant();
+    krait_trainer *trainer = small_trainer(&options);
+    krait_tensor_info info;
+    size_t n = krait_trainer_n_parameters(trainer), known = 0;
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(krait_trainer_parameter_info(trainer, i, &info), KRAIT_OK);
+        uint64_t count = 1;
+        for (int d = 0; d < info.n_dims; d++) count *= info.shape[d];
+        assert_int_equal(info.bytes, count * sizeof(float));
+        assert_int_equal(info.dtype, KRAIT_DTYPE_F32);
+        float *x = malloc(info.bytes);
+        assert_ok(krait_trainer_parameter(trainer, info.name, x, count, &error));
+        free(x);
+        total += count;
+        for (size_t k = 0; k < N_PARAMETERS; k++)
+            if (strcmp(info.name, parameter_names[k]) == 0) {
+                assert_int_equal(count, count_of(info.name));
+                known++;
+            }
+        if (strstr(info.name, "conv1d.weight")) assert_true(info.n_dims == 3 && info.shape[1] == 1 && info.shape[2] == 4);
+    }
+    const krait_config config = small();
+    assert_int_equal(known, N_PARAMETERS);
+    assert_int_equal(total, krait_config_parameters(&config));
+    assert_int_equal(krait_trainer_parameter_info(trainer, n, &info), KRAIT_ERROR_ARGUMENT);
+    assert_null(info.name);
+    assert_int_equal(krait_trainer_parameter_info(NULL, 0, &info), KRAIT_ERROR_ARGUMENT);
+    assert_int_equal(krait_trainer_parameter_info(trainer, 0, NULL), KRAIT_ERROR_ARGUMENT);
+    assert_int_equal(krait_trainer_n_parameters(NULL), 0);
+    krait_trainer_free(trainer);
+}
+
 static void wrong_rows_are_refused(void **state)
 {
     (void)state;
@@ -328,6 +439,8 @@ int main(void)
         cmocka_unit_test(a_state_of_another_model_changes_nothing),
         cmocka_unit_test(a_saved_model_is_what_it_was_made_from),
         cmocka_unit_test(divergence_is_noticed_and_changes_nothing),
+        cmocka_unit_test(a_stopped_batch_leaves_nothing_behind),
+        cmocka_unit_test(parameters_are_listed),
         cmocka_unit_test(wrong_rows_are_refused),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(rates_follow_the_schedules),

@@ -361,6 +361,9 @@ typedef struct krait_session_options {
     krait_isa isa;       /* one that this machine lacks is an error that names those it has */
     size_t chunk_tokens; /* tokens a long input is processed by at a time; 0: 512. Results do not depend on it
                                beyond rounding; scratch memory is proportional to it */
+    /* Asked before each layer of a step of 32 tokens or more ("layers", of the step), whatever call the session runs it for. false: that
+     * call ends with KRAIT_ERROR_INTERRUPTED, and the states that it ran are good for krait_state_reset() and krait_state_copy() only. */
+    krait_progress progress;
 } krait_session_options;
 
 KRAIT_API krait_status krait_session_create(krait_session **session, const krait_model *model,
@@ -402,7 +405,8 @@ typedef struct krait_outputs {
 /* Number of wanted rows of a batch. */
 KRAIT_API size_t krait_outputs_rows(const krait_sequence *sequences, size_t n_sequences);
 
-/* Runs a batch: prefill (count of thousands), decode (count 1), or a mix. KRAIT_ERROR_ARGUMENT leaves every state unchanged.
+/* Runs a batch: prefill (count of thousands), decode (count 1), or a mix. KRAIT_ERROR_ARGUMENT leaves every state unchanged;
+ * KRAIT_ERROR_INTERRUPTED is the session's progress callback's, and leaves them undefined.
  * A sequence's results do not depend on its neighbours' values. Memory does not depend on the counts.
  * With count 0, wanted hidden rows exist for the last layer only. */
 KRAIT_API krait_status krait_run(krait_session *session, const krait_sequence *sequences, size_t n_sequences,

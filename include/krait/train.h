@@ -64,6 +64,9 @@ typedef struct krait_trainer_options {
      * nothing is an error. Only read by krait_trainer_create(). */
     const char *const *freeze;
     size_t n_freeze;
+    /* Asked before each layer that krait_trainer_accumulate() and _evaluate() run ("layers", forward and backward, of a group of rows). false:
+     * the call ends with KRAIT_ERROR_INTERRUPTED. */
+    krait_progress progress;
 } krait_trainer_options;
 
 /* AdamW 0.9, 0.95, 1e-8, decay 0.1, clip 1; cosine from 1e-3 to 1e-5, no warm-up, total_steps 0 (to be set); float32. */
@@ -80,13 +83,14 @@ KRAIT_API void krait_trainer_free(krait_trainer *trainer);
 
 /* Forward and backward: the gradient of the sum of all losses adds up until the next update. No state may be in two rows of a call. The result depends on the rows, not on
  * how they are spread over calls, up to rounding. An argument that is wrong leaves everything as it was; running out of memory may have
- * changed gradients and states: krait_trainer_discard(). A loss that is not finite is seen by krait_trainer_update(). */
+ * changed gradients and states: krait_trainer_discard(). KRAIT_ERROR_INTERRUPTED leaves states as they were, and has discarded. A loss that is not finite is seen by krait_trainer_update(). */
 KRAIT_API krait_status krait_trainer_accumulate(krait_trainer *trainer, const krait_train_row *rows, size_t n_rows,
                                                 krait_error *error);
 /* Drops the gradients gathered since the last update. */
 KRAIT_API void krait_trainer_discard(krait_trainer *trainer);
 
-/* The loss of rows with the model as it is: *loss += the sum in nats, *n_targets += how many; states as in accumulate. */
+/* The loss of rows with the model as it is: *loss += the sum in nats, *n_targets += how many; states as in accumulate. An error
+ * leaves all of it as it was. */
 KRAIT_API krait_status krait_trainer_evaluate(krait_trainer *trainer, const krait_train_row *rows, size_t n_rows, double *loss,
                                               uint64_t *n_targets, krait_error *error);
 
@@ -112,6 +116,10 @@ KRAIT_API krait_isa krait_trainer_isa(const krait_trainer *trainer);
 /* The model as it is now, for sessions between updates (evaluation, sampling): its weights are the trainer's and change with every
  * update, so that no session of it may run during one. Valid as long as the trainer or any session of it. */
 KRAIT_API const krait_model *krait_trainer_model(const krait_trainer *trainer);
+/* The parameters: names, shapes and bytes as files have them in float32, frozen ones too. The strings live as
+ * long as the trainer. KRAIT_ERROR_ARGUMENT past the last. */
+KRAIT_API size_t krait_trainer_n_parameters(const krait_trainer *trainer);
+KRAIT_API krait_status krait_trainer_parameter_info(const krait_trainer *trainer, size_t index, krait_tensor_info *info);
 /* The gradient of the mean loss over what has been gathered, shaped as files store the parameter; zeros where it is frozen. */
 KRAIT_API krait_status krait_trainer_gradient(const krait_trainer *trainer, const char *name, float *out, size_t count,
                                               krait_error *error);

@@ -222,6 +222,7 @@ class krait_session_options(Structure):
         ("threads", c_int),
         ("isa", c_int),
         ("chunk_tokens", c_size_t),
+        ("progress", krait_progress),
     ]
 
 
@@ -513,6 +514,7 @@ class krait_trainer_options(Structure):
         ("isa", c_int),
         ("freeze", c_void_p),
         ("n_freeze", c_size_t),
+        ("progress", krait_progress),
     ]
 
 
@@ -871,6 +873,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "krait_trainer_threads": (c_int, [c_void_p]),
     "krait_trainer_isa": (c_int, [c_void_p]),
     "krait_trainer_model": (c_void_p, [c_void_p]),
+    "krait_trainer_n_parameters": (c_size_t, [c_void_p]),
+    "krait_trainer_parameter_info": (c_int, [c_void_p, c_size_t, POINTER(krait_tensor_info)]),
     "krait_trainer_gradient": (c_int, [c_void_p, c_char_p, c_void_p, c_size_t, POINTER(krait_error)]),
     "krait_trainer_parameter": (c_int, [c_void_p, c_char_p, c_void_p, c_size_t, POINTER(krait_error)]),
     "krait_trainer_save_model": (c_int, [c_void_p, c_char_p, c_int, POINTER(krait_error)]),

@@ -8,6 +8,7 @@
 #include "base/threads.h"
 
 enum { DEFAULT_CHUNK = 512, LARGEST_CHUNK = 1 << 20, MOST_THREADS = 1024 };
+enum { LONG_STEP = 32 }; /* tokens from which on a step asks between layers: the time of a shorter one is short */
 
 krait_status krait_session_create(krait_session **result, const krait_model *model, const krait_session_options *options,
                                   krait_error *error)
@@ -31,6 +32,7 @@ krait_status krait_session_create(krait_session **result, const krait_model *mod
     session->model = kr_model_retain(model);
     session->device = kr_cpu_device(isa);
     session->threads = options->threads ? options->threads : kr_threads_available();
+    session->progress = options->progress;
     size_t n = options->chunk_tokens ? options->chunk_tokens : DEFAULT_CHUNK;
     status = kr_step_memory_create(&session->memory, model, session->device, session->threads, n, error);
     if (!status) {
@@ -224,7 +226,9 @@ krait_status krait_run(krait_session *session, const krait_sequence *sequences, 
         step.hidden = outputs && outputs->n_layers > 0 ? outputs : NULL;
         step.hidden_row = at.row;
         step.n_hidden_rows = n_rows;
-        kr_model_step(session->model, session->device, session->threads, &session->memory, &step);
+        if (session->progress.report && step.n_tokens >= LONG_STEP) step.progress = &session->progress;
+        if (!kr_model_step(session->model, session->device, session->threads, &session->memory, &step))
+            return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "interrupted between two layers");
         at.row += step.n_outputs;
     }
     return KRAIT_OK;

@@ -9,6 +9,7 @@ struct krait_session {
     krait_model *model;
     const kr_device *device;
     int threads;
+    krait_progress progress;
     kr_step_memory memory;
     /* The step being put together: [memory.max_tokens] each, but starts, which has one more. */
     int32_t *ids;

@@ -58,7 +58,7 @@ static void keep_hidden(const krait_model *model, const kr_step_memory *memory, 
     }
 }
 
-void kr_model_step(const krait_model *model, const kr_device *device, int threads, kr_step_memory *memory, const kr_step *step)
+bool kr_model_step(const krait_model *model, const kr_device *device, int threads, kr_step_memory *memory, const kr_step *step)
 {
     const krait_config *config = &model->config;
     const kr_block *block = model->block;
@@ -70,6 +70,8 @@ void kr_model_step(const krait_model *model, const kr_device *device, int thread
         keep_hidden(model, memory, step, 0);
         kr_block_batch batch = { .n_tokens = n, .rows = step->rows, .x = x };
         for (size_t layer = 0; layer < (size_t)config->n_layer; layer++) {
+            if (step->progress && !step->progress->report(step->progress->user, "layers", layer, (uint64_t)config->n_layer))
+                return false;
             for (size_t part = 0; part < block->n_state; part++) {
                 float **states = memory->state_parts + part * memory->max_tokens;
                 for (size_t s = 0; s < n_sequences; s++) states[s] = kr_state_part_of(step->states[s], layer, part);
@@ -86,7 +88,7 @@ void kr_model_step(const krait_model *model, const kr_device *device, int thread
     } else {
         keep_hidden(model, memory, step, config->n_layer);
     }
-    if (!step->logits || step->n_outputs == 0) return;
+    if (!step->logits || step->n_outputs == 0) return true;
     for (size_t j = 0; j < step->n_outputs; j++)
         memcpy(memory->head + j * d_model, output_row(memory, &step->outputs[j], d_model), d_model * sizeof(float));
     kr_view head = { memory->head, d_model };
@@ -100,6 +102,7 @@ void kr_model_step(const krait_model *model, const kr_device *device, int thread
                                        .x = { head.data, d_model },
                                        .weight = model->head,
                                        .y = { step->logits, (size_t)config->vocab_size } });
+    return true;
 }
 
 void kr_model_products(const krait_model *model, const kr_device *device, int threads, kr_step_memory *memory, size_t n_tokens,

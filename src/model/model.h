@@ -112,6 +112,7 @@ typedef struct kr_step {
     float *logits;                    /* [n_outputs, vocab_size] or NULL */
     const krait_outputs *hidden;      /* whose layers are wanted, or NULL */
     size_t hidden_row, n_hidden_rows; /* this step's first row in hidden->hidden, and rows per layer there */
+    const krait_progress *progress;   /* asked before each layer; NULL: nobody is */
 } kr_step;
 
 /* Memory for steps of up to max_tokens. */
@@ -128,7 +129,8 @@ typedef struct kr_step_memory {
 krait_status kr_step_memory_create(kr_step_memory *memory, const krait_model *model, const kr_device *device, int threads,
                                    size_t max_tokens, krait_error *error);
 void kr_step_memory_free(kr_step_memory *memory);
-void kr_model_step(const krait_model *model, const kr_device *device, int threads, kr_step_memory *memory, const kr_step *step);
+/* false: progress said to stop, and states are between layers. */
+bool kr_model_step(const krait_model *model, const kr_device *device, int threads, kr_step_memory *memory, const kr_step *step);
 /* The matrix products of a step alone; logits [n_logits, vocab_size]. */
 void kr_model_products(const krait_model *model, const kr_device *device, int threads, kr_step_memory *memory, size_t n_tokens,
                        size_t n_logits, float *logits);

@@ -160,7 +160,15 @@ static kr_block_training layer_training(const pass *p, size_t layer)
     return training;
 }
 
-static void forward(const pass *p)
+/* Whether to go on: `done` of the layers of both passes. */
+static bool proceed(const pass *p, size_t done)
+{
+    const krait_progress *progress = p->piece->progress;
+    const uint64_t total = (uint64_t)p->model->config.n_layer * (p->gradients ? 2 : 1);
+    return !progress || !progress->report || progress->report(progress->user, "layers", done, total);
+}
+
+static bool forward(const pass *p)
 {
     const krait_config *config = &p->model->config;
     const kr_block *block = p->model->block;
@@ -171,6 +179,7 @@ static void forward(const pass *p)
                                                 .table = p->model->embedding,
                                                 .out = { p->memory->x, d_model } });
     for (size_t layer = 0; layer < (size_t)config->n_layer; layer++) {
+        if (!proceed(p, layer)) return false;
         kr_block_training training = layer_training(p, layer);
         block->train_forward(&p->exec, config, kr_model_layer(p->model, layer), &training);
         for (size_t part = 0; part < block->n_state; part++)
@@ -185,6 +194,7 @@ static void forward(const pass *p)
                d_model * sizeof(float));
         piece->after[s]->tokens += piece->rows.start[s + 1] - piece->rows.start[s];
     }
+    return true;
 }
 
 /* The last norm, the head, the loss and back, for the rows listed in head_tokens: their place in x takes the gradient. */
@@ -242,10 +252,11 @@ static void heads(const pass *p, double *loss)
         if (p->piece->targets[t] < 0) memset(m->x + t * d_model, 0, d_model * sizeof(float));
 }
 
-static void backward(const pass *p)
+static bool backward(const pass *p)
 {
     const krait_config *config = &p->model->config;
     for (size_t layer = (size_t)config->n_layer; layer-- > 0;) {
+        if (!proceed(p, 2 * (size_t)config->n_layer - 1 - layer)) return false;
         kr_block_training training = layer_training(p, layer);
         p->model->block->backward(&p->exec, config, kr_model_layer(p->model, layer), kr_model_layer(p->gradients, layer),
                                   &training);
@@ -256,6 +267,7 @@ static void backward(const pass *p)
                                                                       .dim = (size_t)config->d_model,
                                                                       .dout = { p->memory->x, (size_t)config->d_model },
                                                                       .dtable = (float *)p->gradients->embedding.data });
+    return true;
 }
 
 static kr_exec exec_of(const kr_device *device, int threads, const kr_train_memory *memory)
@@ -263,13 +275,13 @@ static kr_exec exec_of(const kr_device *device, int threads, const kr_train_memo
     return (kr_exec){ .device = device, .threads = threads, .scratch = memory->scratch, .scratch_size = memory->scratch_size };
 }
 
-void kr_model_train(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,
+bool kr_model_train(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,
                     kr_train_memory *memory, const kr_train_piece *piece, double *loss)
 {
     const pass p = { model, gradients, exec_of(device, threads, memory), memory, piece };
-    forward(&p);
+    if (!forward(&p)) return false;
     heads(&p, loss);
-    if (gradients) backward(&p);
+    return !gradients || backward(&p);
 }
 
 void kr_model_train_products(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,

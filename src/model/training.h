@@ -10,6 +10,7 @@ typedef struct kr_train_piece {
     const int32_t *ids, *targets;     /* [n_tokens]; targets negative: none */
     kr_rows rows;                     /* every sequence has at least one token */
     const krait_state *const *before; /* [n_sequences] what each goes on from, NULL: zeros */
+    const krait_progress *progress;   /* asked before each layer; NULL: nobody is */
     krait_state *const
         *after; /* [n_sequences] where each ended, NULL: not wanted. after[s] may be before[s] where there is no backward
                                          pass */
@@ -44,8 +45,9 @@ krait_status kr_train_memory_reserve(kr_train_memory *memory, const krait_config
 void kr_train_memory_free(kr_train_memory *memory);
 
 /* Adds the losses to *loss and, if `gradients` is not NULL, the gradients of their sum to where its fields point: a model of the same
- * config whose layers, embedding, norm_f and head are gradients (NULL: not wanted; that of A is A's). A tied head's is the embedding's. */
-void kr_model_train(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,
+ * config whose layers, embedding, norm_f and head are gradients (NULL: not wanted; that of A is A's). A tied head's is the embedding's.
+ * false: progress said to stop; gradients, *loss and the states behind rows have changed in part. */
+bool kr_model_train(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,
                     kr_train_memory *memory, const kr_train_piece *piece, double *loss);
 /* The matrix products of it alone, for n_tokens with a target each. */
 void kr_model_train_products(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,

@@ -179,10 +179,17 @@ static size_t document_end(const krait_train_row *row, size_t *next)
     return *next < row->n_starts ? row->starts[(*next)++] : row->count;
 }
 
-/* Pieces that rows fall into: whole rows together, a row that is longer than a piece by its documents. Calls `piece` for each; with
- * b NULL only the largest are counted. */
-static void each_piece(const krait_train_row *rows, size_t n_rows, size_t most, kr_piece_builder *b, krait_state **before,
-                       void (*piece)(void *context), void *context, size_t *max_tokens, size_t *max_sequences)
+static bool give_piece(kr_piece_builder *b, size_t tokens, size_t sequences, bool (*piece)(void *context), void *context)
+{
+    b->n_tokens = tokens;
+    b->n_sequences = sequences;
+    return piece(context);
+}
+
+/* Pieces that rows fall into: whole rows together, a row that is longer than a piece by its documents. Calls `piece` for each, until
+ * that returns false; with b NULL only the largest are counted. */
+static bool each_piece(const krait_train_row *rows, size_t n_rows, size_t most, kr_piece_builder *b, krait_state **before,
+                       bool (*piece)(void *context), void *context, size_t *max_tokens, size_t *max_sequences)
 {
     size_t tokens = 0, sequences = 0;
     *max_tokens = *max_sequences = 0;
@@ -191,13 +198,13 @@ static void each_piece(const krait_train_row *rows, size_t n_rows, size_t most, 
         const bool whole = row->count <= most;
         size_t next = 0, begin = 0, end;
         if (tokens > 0 && whole && tokens + row->count > most) {
-            if (b) b->n_tokens = tokens, b->n_sequences = sequences, piece(context);
+            if (b && !give_piece(b, tokens, sequences, piece, context)) return false;
             tokens = sequences = 0;
         }
         for (; begin < row->count; begin = end) {
             end = document_end(row, &next);
             if (tokens > 0 && !whole && tokens + (end - begin) > most) {
-                if (b) b->n_tokens = tokens, b->n_sequences = sequences, piece(context);
+                if (b && !give_piece(b, tokens, sequences, piece, context)) return false;
                 tokens = sequences = 0;
             }
             if (b) {
@@ -213,7 +220,7 @@ static void each_piece(const krait_train_row *rows, size_t n_rows, size_t most, 
             if (sequences > *max_sequences) *max_sequences = sequences;
         }
     }
-    if (b && tokens > 0) b->n_tokens = tokens, b->n_sequences = sequences, piece(context);
+    return !b || tokens == 0 || give_piece(b, tokens, sequences, piece, context);
 }
 
 static krait_status reserve_builder(kr_piece_builder *b, size_t tokens, size_t sequences, krait_error *error)
@@ -258,7 +265,7 @@ static krait_status keep_before(krait_trainer *t, const krait_train_row *rows, s
     return status;
 }
 
-static void run_piece(void *context)
+static bool run_piece(void *context)
 {
     const building *b = context;
     krait_trainer *t = b->trainer;
@@ -267,29 +274,40 @@ static void run_piece(void *context)
                              .targets = t->builder.targets,
                              .rows = { t->builder.n_sequences, t->builder.start },
                              .before = t->builder.before,
+                             .progress = &t->options.progress,
                              .after = t->builder.after };
-    kr_model_train(t->model, b->backward ? t->gradients : NULL, t->device, t->threads, &t->memory, &piece, b->loss);
+    return kr_model_train(t->model, b->backward ? t->gradients : NULL, t->device, t->threads, &t->memory, &piece, b->loss);
 }
 
+/* The number of targets is that of all rows, *loss their sum; both untouched on failure. */
 static krait_status run_rows(krait_trainer *t, const krait_train_row *rows, size_t n_rows, bool backward, double *loss,
                              uint64_t *n_targets, krait_error *error)
 {
     const size_t most = kr_piece_tokens(&t->options);
+    const bool keep = backward || t->options.progress.report;
     size_t tokens, sequences;
+    uint64_t targets = 0;
+    double sum = *loss;
     krait_status status = check_rows(t, rows, n_rows, error);
     if (status) return status;
     each_piece(rows, n_rows, most, NULL, NULL, NULL, NULL, &tokens, &sequences);
     if (tokens == 0) return KRAIT_OK;
     status = reserve_builder(&t->builder, tokens, sequences, error);
     if (!status) status = kr_train_memory_reserve(&t->memory, &t->model->config, t->device, t->threads, tokens, sequences, error);
-    if (!status && backward) status = keep_before(t, rows, n_rows, error);
+    if (!status && keep) status = keep_before(t, rows, n_rows, error);
     if (status) return status;
     for (size_t r = 0; r < n_rows; r++) {
         if (rows[r].state && rows[r].n_starts > 0) rows[r].state->tokens = 0; /* what it counts began with the last document */
-        for (size_t i = 0; i < rows[r].count; i++) *n_targets += rows[r].targets[i] >= 0;
+        for (size_t i = 0; i < rows[r].count; i++) targets += rows[r].targets[i] >= 0;
     }
-    building b = { t, backward, loss };
-    each_piece(rows, n_rows, most, &t->builder, backward ? t->before : NULL, run_piece, &b, &tokens, &sequences);
+    building b = { t, backward, &sum };
+    if (!each_piece(rows, n_rows, most, &t->builder, backward ? t->before : NULL, run_piece, &b, &tokens, &sequences)) {
+        for (size_t r = 0; r < n_rows; r++)
+            if (rows[r].state) krait_state_copy(rows[r].state, t->before[r], NULL);
+        return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "interrupted between two layers");
+    }
+    *loss = sum;
+    *n_targets += targets;
     return KRAIT_OK;
 }
 
@@ -297,7 +315,9 @@ krait_status krait_trainer_accumulate(krait_trainer *t, const krait_train_row *r
 {
     if (!t || (!rows && n_rows))
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_trainer_accumulate: %s is NULL", t ? "rows" : "trainer");
-    return run_rows(t, rows, n_rows, true, &t->loss, &t->n_targets, error);
+    krait_status status = run_rows(t, rows, n_rows, true, &t->loss, &t->n_targets, error);
+    if (status == KRAIT_ERROR_INTERRUPTED) krait_trainer_discard(t);
+    return status;
 }
 
 krait_status krait_trainer_evaluate(krait_trainer *t, const krait_train_row *rows, size_t n_rows, double *loss,
@@ -428,6 +448,22 @@ static krait_status find(const krait_trainer *t, const char *name, const float *
     if (count != (*slot)->count)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: %s: expected room for %zu numbers, found %zu", call, name,
                        (*slot)->count, count);
+    return KRAIT_OK;
+}
+
+size_t krait_trainer_n_parameters(const krait_trainer *trainer) { return trainer ? trainer->n_slots : 0; }
+
+krait_status krait_trainer_parameter_info(const krait_trainer *trainer, size_t index, krait_tensor_info *info)
+{
+    if (!info) return KRAIT_ERROR_ARGUMENT;
+    *info = (krait_tensor_info){ 0 };
+    if (!trainer || index >= trainer->n_slots) return KRAIT_ERROR_ARGUMENT;
+    const kr_slot *slot = &trainer->slots[index];
+    const kr_tensor tensor = kr_slot_tensor(slot, &trainer->model->config);
+    *info = (krait_tensor_info){
+        .name = slot->name, .dtype = tensor.dtype, .n_dims = tensor.n_dims, .bytes = slot->count * sizeof(float)
+    };
+    for (int i = 0; i < tensor.n_dims; i++) info->shape[i] = (uint64_t)tensor.shape[i];
     return KRAIT_OK;
 }
 
