@@ -8,7 +8,8 @@ import numpy as np
 
 from . import _abi, errors
 from ._arrays import address, token_ids, utf8, whole
-from ._library import Callbacks, call, lib, path_bytes
+from ._callbacks import Callbacks
+from ._library import call, lib, path_bytes
 from .model import dtype_of, locate
 from .tokenizer import Tokenizer
 

@@ -1,20 +1,22 @@
 """Generation: options, what comes of it, and the stream of pieces."""
+import contextlib
 import ctypes
 import queue
 import threading
-from ctypes import POINTER, byref, c_bool, c_void_p
+from ctypes import POINTER, byref, c_void_p
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
 from . import _abi, errors
 from ._arrays import address, real, token_ids, whole
-from ._library import Callbacks, call, lib
+from ._callbacks import Callbacks
+from ._library import call, lib
 from .tokenizer import strings
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .model import Model, Session
     from .state import State
 
 
@@ -113,20 +115,28 @@ class Options:
         return g
 
 
-def generate(model: "Model", session: int, state: "State", prompt: Any, values: Dict[str, Any]) -> Generation:
-    callbacks, result = Callbacks(), _abi.krait_generate_result()
-    options = Options(callbacks, Generation(), values)
-    options.c.progress = callbacks.progress()
+@contextlib.contextmanager
+def _tokenizer(model: "Model") -> Iterator[Optional[int]]:
+    """The pointer of its tokenizer, if it has one, which stays as long as it is used."""
     tokenizer = model.tokenizer
-    callbacks.run(lib.krait_generate, session, state._pointer, tokenizer._pointer if tokenizer else None,
-                  address(prompt) if prompt.size else None, prompt.size, byref(options.c), byref(result))
+    if tokenizer is None:
+        yield None
+    else:
+        with tokenizer._in_use() as pointer:
+            yield pointer
+
+
+def generate(model: "Model", session: "Session", state: Optional["State"], prompt: Any, values: Dict[str, Any]) -> Generation:
+    result = _abi.krait_generate_result()
+    options = Options(session.callbacks, Generation(), values)
+    changed = model.state()._in_use() if state is None else state._changing()
+    with _tokenizer(model) as tokenizer, changed as pointer:
+        session.callbacks.run(lib.krait_generate, session._pointer, pointer, tokenizer, address(prompt) if prompt.size else None,
+                              prompt.size, byref(options.c), byref(result))
     return options.end(result)
 
 
-_End = Tuple[str, Optional[BaseException]]
-
-
-def stream(model: "Model", state: "State", prompt: Any, values: Dict[str, Any]) -> Iterator[Piece]:
+def stream(model: "Model", state: Optional["State"], prompt: Any, values: Dict[str, Any]) -> Iterator[Piece]:
     """Piece by piece: the library works in a thread of its own, and never further than the piece that was asked for."""
     if values.get("on_piece") is not None:
         raise errors.ArgumentError("on_piece: expected none with stream, whose pieces come one by one")
@@ -134,8 +144,9 @@ def stream(model: "Model", state: "State", prompt: Any, values: Dict[str, Any]) 
     return _pieces(model, state, prompt, values)
 
 
-def _pieces(model: "Model", state: "State", prompt: Any, values: Dict[str, Any]) -> Iterator[Piece]:
+def _pieces(model: "Model", state: Optional["State"], prompt: Any, values: Dict[str, Any]) -> Iterator[Piece]:
     pieces: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+    callbacks = Callbacks()
     wanted = threading.Semaphore(0)
     stopping = threading.Event()
 
@@ -146,13 +157,13 @@ def _pieces(model: "Model", state: "State", prompt: Any, values: Dict[str, Any])
 
     def work() -> None:
         try:
-            with model._session() as session:
+            with model._session(callbacks) as session:
                 generate(model, session, state, prompt, {**values, "on_piece": hear})
             pieces.put(None)
         except BaseException as e:  # noqa: BLE001 - raised again where the pieces are taken
             pieces.put(e)
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread, begun = threading.Thread(target=work, daemon=True), False
     thread.start()
     try:
         while True:
@@ -161,56 +172,73 @@ def _pieces(model: "Model", state: "State", prompt: Any, values: Dict[str, Any])
                 return
             if isinstance(item, BaseException):
                 raise item
+            begun = True
             yield item
             wanted.release()
     finally:
         stopping.set()
         wanted.release()
+        if not begun:
+            callbacks.stop()
         thread.join()
 
 
-def generate_batch(model: "Model", session: int, prompts: Sequence[Any], rows: int, values: Dict[str, Any],
+def generate_batch(model: "Model", session: "Session", prompts: Sequence[Any], rows: int, values: Dict[str, Any],
                    done: Optional[Callable[[int, Generation], Any]]) -> List[Generation]:
     """Many side by side; a row that has ended takes the next prompt."""
-    callbacks = Callbacks()
     results: List[Generation] = [Generation() for _ in prompts]
-    failures: List[Optional[errors.Error]] = [None] * len(prompts)
-    tokenizer = model.tokenizer
-    kept: List[Any] = []
-    handle, stopped = c_void_p(), c_bool(False)
-    call(lib.krait_batch_create, byref(handle), session, rows)
-    try:
-        def request_of(index: int, prompt: Any) -> _abi.krait_batch_request:
-            options = Options(callbacks, results[index], values)
-
-            def end(_user: Any, result: Any, error: Any) -> None:
-                if error:
-                    failures[index] = errors.of_status(error.contents.status, error.contents.message.decode(errors="replace"))
-                    return
-                options.end(result.contents)
-                if done is not None and done(index, results[index]) is False:
-                    stopped.value = True
-
-            request = _abi.krait_batch_request(
-                tokenizer=tokenizer._pointer if tokenizer else None, prompt=address(prompt) if prompt.size else None,
-                n_prompt=prompt.size, options=ctypes.pointer(options.c), on_end=callbacks.wrap(_abi.krait_batch_request_on_end, end))
-            kept.append((options, request))
-            return request
-
+    with _tokenizer(model) as tokenizer, _batch(session, rows) as batch:
+        work = _Work(session.callbacks, tokenizer, results, values, done)
         following = 0
-        while not stopped.value:
-            while following < len(prompts) and lib.krait_batch_free_rows(handle):
-                call(lib.krait_batch_add, handle, byref(request_of(following, prompts[following])))
+        while not work.stopped:
+            while following < len(prompts) and lib.krait_batch_free_rows(batch):
+                call(lib.krait_batch_add, batch, byref(work.request(following, prompts[following])))
                 following += 1
-            if following == len(prompts) and lib.krait_batch_free_rows(handle) == rows:
+            if following == len(prompts) and lib.krait_batch_free_rows(batch) == rows:
                 break
-            callbacks.run(lib.krait_batch_step, handle)
+            session.callbacks.run(lib.krait_batch_step, batch)
+    if work.failure is not None:
+        raise work.failure
+    return results
+
+
+@contextlib.contextmanager
+def _batch(session: "Session", rows: int) -> Iterator[c_void_p]:
+    handle = c_void_p()
+    call(lib.krait_batch_create, byref(handle), session._pointer, rows)
+    try:
+        yield handle
     finally:
         lib.krait_batch_free(handle)
-    for failure in failures:
-        if failure is not None:
-            raise failure
-    return results
+
+
+class _Work:
+    """What the rows of a batch are at."""
+
+    def __init__(self, callbacks: Callbacks, tokenizer: Optional[int], results: List[Generation], values: Dict[str, Any],
+                 done: Optional[Callable[[int, Generation], Any]]) -> None:
+        self._callbacks, self._tokenizer, self._results, self._values, self._done = callbacks, tokenizer, results, values, done
+        self._kept: List[Any] = []
+        self.stopped = False
+        self.failure: Optional[errors.Error] = None  # of the first row that failed
+
+    def request(self, index: int, prompt: Any) -> _abi.krait_batch_request:
+        options = Options(self._callbacks, self._results[index], self._values)
+
+        def end(_user: Any, result: Any, error: Any) -> None:
+            if error:
+                failed = errors.of_status(error.contents.status, error.contents.message.decode(errors="replace"))
+                self.failure = self.failure or failed
+                return
+            options.end(result.contents)
+            if self._done is not None and self._done(index, self._results[index]) is False:
+                self.stopped = True
+
+        request = _abi.krait_batch_request(
+            tokenizer=self._tokenizer, prompt=address(prompt), n_prompt=prompt.size, options=ctypes.pointer(options.c),
+            on_end=self._callbacks.wrap(_abi.krait_batch_request_on_end, end, None))
+        self._kept.append((options, request))
+        return request
 
 
 def as_prompt(model: "Model", prompt: Any, bos: bool, name: str = "prompt") -> "np.ndarray[Any, np.dtype[np.int32]]":

@@ -7,20 +7,22 @@ import threading
 from ctypes import byref, c_int64, c_void_p
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 
 from . import _abi, errors
 from . import generate as _generate
 from ._arrays import Float32, address, utf8, whole
-from ._library import _HERE, Callbacks, Handle, call, lib, path_bytes
+from ._callbacks import Callbacks, Standing
+from ._handle import Handle
+from ._library import _HERE, call, lib, path_bytes
 from .generate import Generation, Piece, as_prompt
 from .state import State
 from .tokenizer import Tokenizer
 
 DTYPES = ("auto", "f32", "f16", "bf16", "q8", "q4", "q6")
-_CHUNK = 512  # tokens: what the library runs at a time, between which Ctrl-C is noticed
+_CHUNK = 512  # tokens that the library runs at a time
 
 
 def dtype_of(name: Any, argument: str = "dtype") -> int:
@@ -135,6 +137,23 @@ def pull(name: str, *, download: bool = True, progress: Optional[Callable[[str, 
         lib.krait_free(found)
 
 
+class Session(Handle):
+    """Scratch memory and threads for one call at a time; `callbacks` are that call's."""
+
+    _free = "krait_session_free"
+
+    def __init__(self, model: int, threads: int) -> None:
+        super().__init__()
+        self.threads, self._standing = threads, Standing()
+        self.callbacks = self._standing.begin()
+        handle, options = c_void_p(), _abi.krait_session_options(threads=threads, progress=self._standing.progress)
+        call(lib.krait_session_create, byref(handle), model, byref(options))
+        self._adopt(handle)
+
+    def begin(self, callbacks: Optional[Callbacks]) -> None:
+        self.callbacks = self._standing.begin(callbacks)
+
+
 class Model(Handle):
     """Config and weights. Immutable after load: any number of threads may use one at a time, each call with a session of its own."""
 
@@ -143,7 +162,8 @@ class Model(Handle):
     def __init__(self) -> None:
         super().__init__()
         self.threads = 0
-        self._sessions: List[Tuple[int, int]] = []  # (threads, session), not in use
+        self._sessions: List[Session] = []  # not in use
+        self._config: Optional[Config] = None
         self._lock = threading.Lock()
         self._tokenizer: Optional[Tokenizer] = None
         self._looked = False
@@ -162,8 +182,10 @@ class Model(Handle):
         self.threads = whole(threads, "threads", 0, 1024)
         callbacks = Callbacks()
         options = _abi.krait_load_options(threads=self.threads, type=dtype_of(dtype), progress=callbacks.progress(progress))
-        callbacks.run(lib.krait_model_load, byref(handle), path_bytes(locate(path, download, progress)), byref(options))
-        self._adopt(handle)
+        try:
+            callbacks.run(lib.krait_model_load, byref(handle), path_bytes(locate(path, download, progress)), byref(options))
+        finally:
+            self._adopt(handle)
         return self
 
     @classmethod
@@ -178,17 +200,20 @@ class Model(Handle):
         return self
 
     def close(self) -> None:
-        """Frees it and its sessions; none may be at work."""
+        """Frees it; twice is fine. Calls that are using it in other threads come to their end first."""
         sessions, self._sessions = getattr(self, "_sessions", []), []
-        for _, session in sessions:
-            lib.krait_session_free(session)
+        for session in sessions:
+            session.close()
         super().close()
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
     @property
     def config(self) -> Config:
-        return Config._of(lib.krait_model_config(self._pointer).contents)
+        if self._config is None:
+            with self._in_use() as pointer:
+                self._config = Config._of(lib.krait_model_config(pointer).contents)
+        return self._config
 
     @property
     def tokenizer(self) -> Optional[Tokenizer]:
@@ -196,9 +221,10 @@ class Model(Handle):
         if not self._looked:
             with self._lock:
                 if not self._looked:
-                    checkpoint = lib.krait_model_checkpoint(self._pointer)
-                    if checkpoint and lib.krait_checkpoint_has_tokenizer(checkpoint):
-                        self._tokenizer = Tokenizer._of_checkpoint(checkpoint)
+                    with self._in_use() as pointer:
+                        checkpoint = lib.krait_model_checkpoint(pointer)
+                        if checkpoint and lib.krait_checkpoint_has_tokenizer(checkpoint):
+                            self._tokenizer = Tokenizer._of_checkpoint(checkpoint)
                     self._looked = True
         return self._tokenizer
 
@@ -225,58 +251,55 @@ class Model(Handle):
     @property
     def nbytes(self) -> int:
         """Bytes of weights."""
-        return int(lib.krait_model_bytes(self._pointer))
+        with self._in_use() as pointer:
+            return int(lib.krait_model_bytes(pointer))
 
     def state(self) -> State:
         """A new one, before the first token."""
         return State(self)
 
     @contextlib.contextmanager
-    def _session(self) -> Iterator[int]:
-        """A session that nobody else has."""
-        threads, session = self.threads, None
-        with self._lock:
-            for i, (n, found) in enumerate(self._sessions):
-                if n == threads:
-                    session = self._sessions.pop(i)[1]
-                    break
-        if session is None:
-            handle = c_void_p()
-            options = _abi.krait_session_options(threads=threads)
-            call(lib.krait_session_create, byref(handle), self._pointer, byref(options))
-            session = handle.value or 0
-        try:
-            yield session
-        finally:
+    def _session(self, callbacks: Optional[Callbacks] = None) -> Iterator[Session]:
+        """A session that nobody else has. callbacks: of the call that it is for, if there are any already."""
+        threads = self.threads
+        with self._in_use() as pointer:
             with self._lock:
-                if self._handle:
-                    self._sessions.append((threads, session))
-                else:
-                    lib.krait_session_free(session)
+                found = next((s for s in self._sessions if s.threads == threads), None)
+                if found is not None:
+                    self._sessions.remove(found)
+            session = Session(pointer, threads) if found is None else found
+            session.begin(callbacks)
+            try:
+                yield session
+            finally:
+                with self._lock:
+                    if self._handle:
+                        self._sessions.append(session)
 
     # ---- generation ------------------------------------------------------------------------------------------------
 
     def generate(self, prompt: Any = "", *, state: Optional[State] = None, bos: bool = False, **options: Any) -> Generation:
         """Continues a text, or token ids [n].
 
-        state: what it goes on from; afterwards it has seen the prompt and every token drawn, so that a next call goes on there. bos: puts the
+        state: what it goes on from; afterwards it has seen the prompt and every token drawn, so that a next call goes on there; after an
+        exception, Ctrl-C too, it is as it was. bos: puts the
         token in front that begins a text. options, as in C's krait_sampling and krait_generate_options: max_tokens=128 (None: no
         limit), temperature=0.8 (0: greedy), top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, penalty_window, seed=0,
         logit_bias={id: bias}, stop="..." or a list, stop_ids, ignore_eos, special (show special tokens), logprobs, and on_piece(piece), which
         is told of each token and stops by returning False. ArgumentError names what is wrong."""
         ids = as_prompt(self, prompt, bos)
         with self._session() as session:
-            return _generate.generate(self, session, self.state() if state is None else self._own(state), ids, options)
+            return _generate.generate(self, session, None if state is None else self._own(state), ids, options)
 
     def stream(self, prompt: Any = "", *, state: Optional[State] = None, bos: bool = False, **options: Any) -> Iterator[Piece]:
         """The same piece by piece: for piece in model.stream("It was"): print(piece.text, end=""). Nothing is computed ahead of what is
         taken; leaving the loop ends the text there."""
-        return _generate.stream(self, self.state() if state is None else self._own(state), as_prompt(self, prompt, bos), options)
+        return _generate.stream(self, None if state is None else self._own(state), as_prompt(self, prompt, bos), options)
 
     def generate_batch(self, prompts: Sequence[Any], *, rows: int = 16, bos: bool = False,
                        on_done: Optional[Callable[[int, Generation], Any]] = None, **options: Any) -> List[Generation]:
         """Many texts at a time, at most `rows`, each as generate() would give it, in the order of the prompts. A row that has ended takes
-        the next prompt. on_done(index, generation) hears of each at its end; returning False stops, and leaves the others as they are."""
+        the next prompt. on_done(index, generation) hears of each at its end; returning False stops: what has not ended then has no text."""
         if isinstance(prompts, (str, bytes)):
             raise TypeError("prompts: expected a list of texts, found one text")
         ids = [as_prompt(self, p, bos, f"prompts[{i}]") for i, p in enumerate(prompts)]
@@ -298,13 +321,13 @@ class Model(Handle):
 
     def _run(self, ids: Any, state: Optional[State], logits: Optional[Float32], hidden: Optional[Float32],
              layers: Sequence[int], last: bool) -> None:
-        state = self.state() if state is None else self._own(state)
         n, width = ids.size, self.config.d_model
-        with self._session() as session:
+        changed = self.state()._in_use() if state is None else self._own(state)._changing()
+        with self._session() as session, changed as state_pointer:
             for at in range(0, n, _CHUNK):
                 count = min(n - at, _CHUNK)
                 want = _abi.KRAIT_WANT_ALL if not last else _abi.KRAIT_WANT_LAST if at + count == n else _abi.KRAIT_WANT_NONE
-                sequence = _abi.krait_sequence(state=state._pointer, tokens=address(ids[at:]), count=count, want=want)
+                sequence = _abi.krait_sequence(state=state_pointer, tokens=address(ids[at:]), count=count, want=want)
                 part: Optional[Float32] = None
                 outputs = _abi.krait_outputs()
                 if logits is not None:
@@ -312,8 +335,8 @@ class Model(Handle):
                 if hidden is not None:
                     listed = (c_int64 * len(layers))(*layers)
                     part = np.empty((len(layers), 1 if last else count, width), np.float32)
-                    outputs.hidden, outputs.layers, outputs.n_layers = address(part), _pointer_to(listed), len(layers)
-                call(lib.krait_run, session, byref(sequence), 1, byref(outputs))
+                    outputs.hidden, outputs.layers, outputs.n_layers = address(part), ctypes.addressof(listed), len(layers)
+                session.callbacks.run(lib.krait_run, session._pointer, byref(sequence), 1, byref(outputs))
                 if hidden is not None and part is not None and want != _abi.KRAIT_WANT_NONE:
                     hidden[:, (0 if last else at) : (1 if last else at + count)] = part
 
@@ -380,8 +403,8 @@ class Model(Handle):
         state."""
         ids, callbacks, result = as_prompt(self, text, bos, "text"), Callbacks(), _abi.krait_perplexity_result()
         options = _abi.krait_perplexity_options(window=whole(window, "window", 0), progress=callbacks.progress(progress))
-        with self._session() as session:
-            callbacks.run(lib.krait_perplexity, session, address(ids) if ids.size else None, ids.size, byref(options), byref(result))
+        with self._session(callbacks) as session:
+            callbacks.run(lib.krait_perplexity, session._pointer, address(ids) if ids.size else None, ids.size, byref(options), byref(result))
         return _perplexity(result, text)
 
     def compare(self, other: "Model", text: Any, *, window: int = 0, bos: bool = False,
@@ -391,8 +414,8 @@ class Model(Handle):
             raise TypeError(f"other: expected a Model, found {type(other).__name__}")
         ids, callbacks, result = as_prompt(self, text, bos, "text"), Callbacks(), _abi.krait_comparison()
         options = _abi.krait_perplexity_options(window=whole(window, "window", 0), progress=callbacks.progress(progress))
-        with self._session() as base, other._session() as second:
-            callbacks.run(lib.krait_compare, base, second, address(ids) if ids.size else None, ids.size, byref(options), byref(result))
+        with self._session(callbacks) as base, other._session(callbacks) as second:
+            callbacks.run(lib.krait_compare, base._pointer, second._pointer, address(ids) if ids.size else None, ids.size, byref(options), byref(result))
         numbers = {f.name: getattr(result, f.name) for f in fields(Comparison) if f.name not in ("base", "other")}
         return Comparison(base=_perplexity(result.base, text), other=_perplexity(result.other, text), **numbers)
 
@@ -401,10 +424,6 @@ class Model(Handle):
             return "<krait.Model, closed>"
         c = self.config
         return f"<krait.Model {c.family}, {c.n_layer} layers of {c.d_model}, {c.parameters:,} parameters, {self.nbytes / 1e6:.1f} MB>"
-
-
-def _pointer_to(array: Any) -> int:
-    return ctypes.addressof(array)
 
 
 def _perplexity(c: _abi.krait_perplexity_result, text: Any) -> Perplexity:

@@ -1,4 +1,5 @@
 """Text and token ids."""
+import contextlib
 import ctypes
 from ctypes import byref, c_char_p, c_size_t, c_void_p
 from typing import Any, Optional, Sequence
@@ -7,7 +8,9 @@ import numpy as np
 
 from . import _abi, errors
 from ._arrays import Ids, Int32, address, token_ids, utf8, whole
-from ._library import Callbacks, Handle, call, lib, path_bytes
+from ._callbacks import Callbacks
+from ._handle import Handle
+from ._library import call, lib, path_bytes
 
 
 class Tokenizer(Handle):
@@ -33,7 +36,8 @@ class Tokenizer(Handle):
     @property
     def vocab_size(self) -> int:
         """One more than the largest id."""
-        return int(lib.krait_tokenizer_vocab_size(self._pointer))
+        with self._in_use() as pointer:
+            return int(lib.krait_tokenizer_vocab_size(pointer))
 
     def __len__(self) -> int:
         return self.vocab_size
@@ -41,13 +45,15 @@ class Tokenizer(Handle):
     @property
     def fingerprint(self) -> int:
         """The same for tokenizers that give the same ids the same bytes."""
-        return int(lib.krait_tokenizer_fingerprint(self._pointer))
+        with self._in_use() as pointer:
+            return int(lib.krait_tokenizer_fingerprint(pointer))
 
     def encode(self, text: Any, special: bool = True) -> Int32:
         """The ids [n] of a str, or of bytes. With special=False text that spells a special token is ordinary text."""
         data, ids, n = utf8(text, "text"), c_void_p(), c_size_t()
         options = _abi.krait_encode_options(no_special=not special)
-        call(lib.krait_tokenizer_encode, self._pointer, data, len(data), byref(options), byref(ids), byref(n))
+        with self._in_use() as pointer:
+            call(lib.krait_tokenizer_encode, pointer, data, len(data), byref(options), byref(ids), byref(n))
         if not n.value:
             return np.zeros(0, np.int32)
         try:
@@ -58,7 +64,8 @@ class Tokenizer(Handle):
     def decode_bytes(self, ids: Ids, special: bool = False) -> bytes:
         """The bytes of tokens; special ones are left out unless special=True. A character cut in half stays so."""
         array, text, length = token_ids(ids), c_void_p(), c_size_t()
-        call(lib.krait_tokenizer_decode, self._pointer, address(array), array.size, special, byref(text), byref(length))
+        with self._in_use() as pointer:
+            call(lib.krait_tokenizer_decode, pointer, address(array), array.size, special, byref(text), byref(length))
         try:
             return ctypes.string_at(text.value or 0, length.value) if length.value else b""
         finally:
@@ -71,19 +78,22 @@ class Tokenizer(Handle):
     def token(self, id: int) -> bytes:
         """The bytes of one token."""
         length = c_size_t()
-        text = lib.krait_tokenizer_token(self._pointer, whole(id, "id", -2**31, 2**31 - 1), byref(length))
-        if text is None:
-            raise errors.ArgumentError(f"id: expected one of a token, 0 .. {self.vocab_size - 1}, found {id}")
-        return ctypes.string_at(text, length.value)
+        with self._in_use() as pointer:
+            text = lib.krait_tokenizer_token(pointer, whole(id, "id", -2**31, 2**31 - 1), byref(length))
+            if text is None:
+                raise errors.ArgumentError(f"id: expected one of a token, 0 .. {self.vocab_size - 1}, found {id}")
+            return ctypes.string_at(text, length.value)
 
     def id(self, token: Any) -> Optional[int]:
         """The id of a token given by its bytes, special ones included; None: there is none."""
         data = utf8(token, "token")
-        found = int(lib.krait_tokenizer_id(self._pointer, data, len(data)))
+        with self._in_use() as pointer:
+            found = int(lib.krait_tokenizer_id(pointer, data, len(data)))
         return None if found < 0 else found
 
     def is_special(self, id: int) -> bool:
-        return bool(lib.krait_tokenizer_is_special(self._pointer, whole(id, "id", -2**31, 2**31 - 1)))
+        with self._in_use() as pointer:
+            return bool(lib.krait_tokenizer_is_special(pointer, whole(id, "id", -2**31, 2**31 - 1)))
 
     def decoder(self, special: bool = False) -> "Decoder":
         """Decodes token by token, giving out whole characters only."""
@@ -100,15 +110,24 @@ class Decoder(Handle):
 
     def __init__(self, tokenizer: Tokenizer, special: bool = False) -> None:
         super().__init__()
-        self._tokenizer = tokenizer  # is to outlive it
+        self._tokenizer = contextlib.ExitStack()  # is to outlive it
         handle = c_void_p()
-        call(lib.krait_decoder_create, byref(handle), tokenizer._pointer, special)
+        with contextlib.ExitStack() as stack:
+            pointer = stack.enter_context(tokenizer._in_use())
+            call(lib.krait_decoder_create, byref(handle), pointer, special)
+            self._tokenizer = stack.pop_all()
         self._adopt(handle)
+
+    def close(self) -> None:
+        super().close()
+        if hasattr(self, "_tokenizer") and not self._users:
+            self._tokenizer.close()
 
     def _text(self, function: Any, *arguments: Any) -> str:
         text, length = c_void_p(), c_size_t()
-        call(function, self._pointer, *arguments, byref(text), byref(length))
-        return ctypes.string_at(text.value or 0, length.value).decode("utf-8") if length.value else ""
+        with self._in_use(alone=True) as pointer:
+            call(function, pointer, *arguments, byref(text), byref(length))
+            return ctypes.string_at(text.value or 0, length.value).decode("utf-8") if length.value else ""
 
     def push(self, id: int) -> str:
         """What can be shown after this token: often nothing."""

@@ -1,4 +1,5 @@
 """Training: step by step from one's own batches, or whole runs from settings."""
+import contextlib
 import ctypes
 import json
 from ctypes import byref, c_double, c_uint64, c_void_p
@@ -10,7 +11,9 @@ import numpy as np
 
 from . import _abi, errors
 from ._arrays import Float32, Int32, address, real, token_ids, utf8, whole
-from ._library import Callbacks, Handle, call, lib, path_bytes
+from ._callbacks import Callbacks, Standing
+from ._handle import Handle
+from ._library import call, lib, path_bytes
 from .model import Model, config_of, dtype_of, locate
 from .state import State
 from .tokenizer import strings
@@ -38,13 +41,18 @@ class _TrainersModel(Model):
     def __init__(self, trainer: "Trainer") -> None:
         super().__init__()
         self._trainer = trainer
-        self._handle = lib.krait_trainer_model(trainer._pointer)
-        self.threads = int(lib.krait_trainer_threads(trainer._pointer))
+        with trainer._in_use() as pointer:
+            self._handle = lib.krait_trainer_model(pointer)
+            self.threads = int(lib.krait_trainer_threads(pointer))
+
+    @contextlib.contextmanager
+    def _in_use(self, alone: bool = False) -> Iterator[int]:
+        with self._trainer._in_use(), super()._in_use(alone) as pointer:
+            yield pointer
 
     def close(self) -> None:
-        for _, session in self._sessions:
-            lib.krait_session_free(session)
-        self._sessions, self._handle = [], None
+        self._handle = None
+        super().close()
 
 
 def _rows(tokens: Any, name: str) -> List[Any]:
@@ -60,7 +68,7 @@ def _rows(tokens: Any, name: str) -> List[Any]:
 
 
 class Trainer(Handle):
-    """A model that is being changed: float32 parameters, gradients, AdamW's moments, the place in a schedule. For one thread at a time."""
+    """A model that is being changed: float32 parameters, gradients, AdamW's moments, the place in a schedule. For one call at a time."""
 
     _free = "krait_trainer_free"
 
@@ -93,6 +101,8 @@ class Trainer(Handle):
         o.recompute, o.keep_states = recompute, not recompute
         patterns = strings(list(freeze), "freeze")
         o.freeze, o.n_freeze = ctypes.cast(patterns, c_void_p), len(patterns)
+        self._standing = Standing()
+        o.progress = self._standing.progress
         handle, checkpoint = c_void_p(), c_void_p()
         config = byref(config_of(shape)) if shape is not None else None
         if model is not None:
@@ -105,55 +115,51 @@ class Trainer(Handle):
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
-    def _batch(self, tokens: Any, targets: Any, starts: Any, states: Any) -> Tuple[Any, List[Any]]:
-        vocab = self.model.config.vocab_size
+    def _run(self, call_of: Callable[[Callbacks, int, Any, int], None], tokens: Any, targets: Any, starts: Any, states: Any) -> None:
+        """Calls `call_of` with what the arguments say in C."""
         rows = _rows(tokens, "tokens")
         if not rows:
             raise errors.ArgumentError("tokens: expected at least one row, found none")
-        kept: List[Any] = []
-        batch = (_abi.krait_train_row * len(rows))()
         goals = None if targets is None else _rows(targets, "targets")
         for given, name in ((goals, "targets"), (starts, "starts"), (states, "states")):
+            if given is not None and not hasattr(given, "__len__"):
+                raise TypeError(f"{name}: expected a list with one for each row, found {type(given).__name__}")
             if given is not None and len(given) != len(rows):
                 raise errors.ArgumentError(f"{name}: expected {len(rows)} rows as of tokens, found {len(given)}")
-        for i, row in enumerate(rows):
-            ids = token_ids(row, f"tokens[{i}]", vocab)
-            if goals is None:
-                if ids.size < 2:
-                    raise errors.ArgumentError(f"tokens[{i}]: expected at least 2 tokens, found {ids.size}")
-                source, goal = ids[:-1], ids[1:]
-            else:
-                source, goal = ids, _targets(goals[i], f"targets[{i}]", vocab)
-                if goal.size != source.size or not source.size:
-                    raise errors.ArgumentError(f"targets[{i}]: expected {source.size} as of tokens[{i}] (at least 1), found {goal.size}")
-            one = batch[i]
-            one.tokens, one.targets, one.count = address(source), address(goal), source.size
-            kept += [source, goal]
-            if starts is not None and len(starts[i]):
-                begins = np.ascontiguousarray(starts[i], np.uint64)
+        kept: List[Any] = []
+        batch = (_abi.krait_train_row * len(rows))()
+        vocab = self.model.config.vocab_size
+        with self._in_use(alone=True) as pointer, contextlib.ExitStack() as used:
+            for i, row in enumerate(rows):
+                source, goal = _pair(row, None if goals is None else goals[i], i, vocab)
+                one = batch[i]
+                one.tokens, one.targets, one.count = address(source), address(goal), source.size
+                begins = np.zeros(0, np.uint64) if starts is None else _starts(starts[i], f"starts[{i}]", source.size)
                 one.starts, one.n_starts = address(begins), begins.size
-                kept.append(begins)
-            if states is not None:
-                if not isinstance(states[i], State):
-                    raise TypeError(f"states[{i}]: expected a State, found {type(states[i]).__name__}")
-                one.state = states[i]._pointer
-        return batch, kept
+                kept += [source, goal, begins]
+                if states is not None:
+                    if not isinstance(states[i], State):
+                        raise TypeError(f"states[{i}]: expected a State, found {type(states[i]).__name__}")
+                    one.state = used.enter_context(states[i]._in_use(alone=True))
+            call_of(self._standing.begin(), pointer, batch, len(batch))
 
     def accumulate(self, tokens: Any, targets: Any = None, *, starts: Any = None, states: Optional[Sequence[State]] = None) -> None:
         """Forward and backward: gradients add up until update().
 
         tokens: [rows, n], or a list of rows of any lengths; numpy arrays, torch tensors on the CPU, lists. targets, of the same shape: what
         is to be foreseen at each token, negative: nothing; None: each token's successor in its row. starts: for each row the positions
-        where another document begins. states: a State for each row, which it goes on from and where it ends (truncated BPTT)."""
-        batch, _kept = self._batch(tokens, targets, starts, states)
-        call(lib.krait_trainer_accumulate, self._pointer, batch, len(batch))
+        where another document begins. states: a State for each row, which it goes on from and where it ends (truncated BPTT).
+        Ctrl-C leaves states as they were, and drops the gradients gathered since the last update."""
+        self._run(lambda callbacks, pointer, batch, n: callbacks.run(lib.krait_trainer_accumulate, pointer, batch, n), tokens, targets,
+                  starts, states)
 
     def update(self) -> Step:
         """Clips the mean gradient and moves the parameters."""
         result = _abi.krait_train_step()
-        call(lib.krait_trainer_update, self._pointer, byref(result))
-        return Step(int(result.step), result.loss, int(result.n_targets), result.grad_norm, result.learning_rate, bool(result.finite),
-                    result.nonfinite.decode() if result.nonfinite else None)
+        with self._in_use(alone=True) as pointer:
+            call(lib.krait_trainer_update, pointer, byref(result))
+            return Step(int(result.step), result.loss, int(result.n_targets), result.grad_norm, result.learning_rate,
+                        bool(result.finite), result.nonfinite.decode() if result.nonfinite else None)
 
     def step(self, tokens: Any, targets: Any = None, **more: Any) -> Step:
         """accumulate() and update()."""
@@ -162,13 +168,14 @@ class Trainer(Handle):
 
     def discard(self) -> None:
         """Drops the gradients gathered since the last update."""
-        lib.krait_trainer_discard(self._pointer)
+        with self._in_use(alone=True) as pointer:
+            lib.krait_trainer_discard(pointer)
 
     def evaluate(self, tokens: Any, targets: Any = None, *, starts: Any = None, states: Optional[Sequence[State]] = None) -> float:
         """The mean loss, in nats per target, with the model as it is."""
-        batch, _kept = self._batch(tokens, targets, starts, states)
         loss, n = c_double(), c_uint64()
-        call(lib.krait_trainer_evaluate, self._pointer, batch, len(batch), byref(loss), byref(n))
+        self._run(lambda callbacks, pointer, batch, count: callbacks.run(lib.krait_trainer_evaluate, pointer, batch, count, byref(loss),
+                                                                         byref(n)), tokens, targets, starts, states)
         return loss.value / n.value if n.value else 0.0
 
     # ---- looking and keeping ---------------------------------------------------------------------------------------
@@ -176,39 +183,84 @@ class Trainer(Handle):
     @property
     def steps(self) -> int:
         """Updates made so far."""
-        return int(lib.krait_trainer_steps(self._pointer))
+        with self._in_use() as pointer:
+            return int(lib.krait_trainer_steps(pointer))
 
     @property
     def model(self) -> Model:
         """The model as it is now, which changes with every update: not to be run during one."""
         return _TrainersModel(self)
 
-    def parameter(self, name: str, shape: Sequence[int]) -> Float32:
-        """A parameter by its name in Hugging Face's layout ("backbone.layers.0.mixer.A_log"), of the shape that files have it in."""
-        return self._read(lib.krait_trainer_parameter, name, shape)
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """The parameters by their names in Hugging Face's layout ("backbone.layers.0.mixer.A_log"), with the shapes that files have them in."""
+        result: Dict[str, Tuple[int, ...]] = {}
+        info = _abi.krait_tensor_info()
+        with self._in_use() as pointer:
+            for i in range(lib.krait_trainer_n_parameters(pointer)):
+                lib.krait_trainer_parameter_info(pointer, i, byref(info))
+                result[info.name.decode()] = tuple(info.shape[: info.n_dims])
+        return result
 
-    def gradient(self, name: str, shape: Sequence[int]) -> Float32:
-        """The gradient of the mean loss over what was gathered, the same way."""
-        return self._read(lib.krait_trainer_gradient, name, shape)
+    def parameter(self, name: str) -> Float32:
+        """A copy of a parameter, in the shape that files have it in."""
+        return self._read(lib.krait_trainer_parameter, name)
 
-    def _read(self, function: Any, name: str, shape: Sequence[int]) -> Float32:
-        out = np.empty(tuple(shape), np.float32)
-        call(function, self._pointer, utf8(name, "name"), address(out), out.size)
+    def gradient(self, name: str) -> Float32:
+        """The gradient of the mean loss over what was gathered, the same way; zeros where it is frozen."""
+        return self._read(lib.krait_trainer_gradient, name)
+
+    def _read(self, function: Any, name: str) -> Float32:
+        if not isinstance(name, str):
+            raise TypeError(f"name: expected str, found {type(name).__name__}")
+        shape = self.shapes().get(name)
+        if shape is None:
+            raise errors.ArgumentError(f"name: expected that of a parameter (shapes() lists them), found {name!r}")
+        out = np.empty(shape, np.float32)
+        with self._in_use(alone=True) as pointer:
+            call(function, pointer, utf8(name, "name"), address(out), out.size)
         return out
 
     def save_model(self, folder: Any, dtype: str = "f32") -> None:
         """Writes a model in the layout of Hugging Face into a folder that is new or empty."""
-        call(lib.krait_trainer_save_model, self._pointer, path_bytes(folder), dtype_of(dtype))
+        with self._in_use(alone=True) as pointer:
+            call(lib.krait_trainer_save_model, pointer, path_bytes(folder), dtype_of(dtype))
 
     def save_state(self, path: Any) -> None:
         """The optimizer's moments and the number of steps. With the model saved as float32 beside it, training goes on bit for bit."""
-        call(lib.krait_trainer_save_state, self._pointer, path_bytes(path))
+        with self._in_use(alone=True) as pointer:
+            call(lib.krait_trainer_save_state, pointer, path_bytes(path))
 
     def load_state(self, path: Any) -> None:
-        call(lib.krait_trainer_load_state, self._pointer, path_bytes(path))
+        """What save_state() wrote; the trainer stays as it was if it does not fit."""
+        with self._in_use(alone=True) as pointer:
+            call(lib.krait_trainer_load_state, pointer, path_bytes(path))
 
     def __repr__(self) -> str:
         return f"<krait.Trainer after {self.steps} steps>" if self._handle else "<krait.Trainer, closed>"
+
+
+def _pair(tokens: Any, targets: Any, row: int, vocab: int) -> Tuple[Int32, Int32]:
+    """A row's tokens and what is to be foreseen at each of them."""
+    ids = token_ids(tokens, f"tokens[{row}]", vocab)
+    if targets is None:
+        if ids.size < 2:
+            raise errors.ArgumentError(f"tokens[{row}]: expected at least 2 tokens, found {ids.size}")
+        return ids[:-1], ids[1:]
+    goal = _targets(targets, f"targets[{row}]", vocab)
+    if goal.size != ids.size or not ids.size:
+        raise errors.ArgumentError(f"targets[{row}]: expected {ids.size} as of tokens[{row}] (at least 1), found {goal.size}")
+    return ids, goal
+
+
+def _starts(positions: Any, name: str, count: int) -> Any:
+    array = np.asarray(positions)
+    if array.size == 0:
+        return np.zeros(0, np.uint64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise errors.ArgumentError(f"{name}: expected positions [n], found {array.dtype} {list(array.shape)}")
+    if array.min() < 1 or array.max() >= count or (array[1:] <= array[:-1]).any():
+        raise errors.ArgumentError(f"{name}: expected ascending positions in 1 .. {count - 1}, found {array.tolist()}")
+    return np.ascontiguousarray(array, np.uint64)
 
 
 def _targets(values: Any, name: str, vocab: int) -> Int32:
@@ -355,8 +407,10 @@ def train(config: Any, *, out: Any = None, resume: bool = False, allow_changes: 
             raise errors.ArgumentError("out: expected the folder of the run, found none")
         call(lib.krait_training_settings_set, settings._pointer, b"out", path_bytes(folder), b"out")
         handle = c_void_p()
-        callbacks.run(lib.krait_training_open, byref(handle), path_bytes(folder), settings._pointer, byref(options))
-        training._adopt(handle)
+        try:
+            callbacks.run(lib.krait_training_open, byref(handle), path_bytes(folder), settings._pointer, byref(options))
+        finally:
+            training._adopt(handle)
         try:
             callbacks.run(lib.krait_training_run, training._pointer)
         except errors.InterruptedError:
