@@ -26,3 +26,13 @@ configure_package_config_file(cmake/kraitConfig.cmake.in kraitConfig.cmake INSTA
 write_basic_package_version_file(kraitConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/kraitConfig.cmake ${PROJECT_BINARY_DIR}/kraitConfigVersion.cmake DESTINATION ${package_dir})
 install(EXPORT krait NAMESPACE krait:: FILE kraitTargets.cmake DESTINATION ${package_dir})
+
+# What the Python package has beside its own files (pyproject.toml): the library under the one name that it is looked for, the program, the headers, and the
+# model that comes with krait.
+if(SKBUILD)
+  install(PROGRAMS $<TARGET_FILE:krait_shared> DESTINATION lib RENAME libkrait.so.${PROJECT_VERSION_MAJOR} COMPONENT python)
+  install(TARGETS krait_cli RUNTIME DESTINATION bin COMPONENT python)
+  install(DIRECTORY include/krait DESTINATION include COMPONENT python)
+  file(REAL_PATH models/default model BASE_DIRECTORY ${PROJECT_SOURCE_DIR})
+  install(DIRECTORY ${model}/ DESTINATION models/default COMPONENT python)
+endif()

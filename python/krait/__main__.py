@@ -1,0 +1,4 @@
+"""python -m krait: the program."""
+from ._program import main
+
+main()
