@@ -27,7 +27,7 @@ static krait_status check(const char *name, const void *data, const ptrdiff_t *s
         if (!kr_mul(count, shape[i], &count) || count > PTRDIFF_MAX / 64)
             return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: its sizes are too large", name);
     if (!data && required && count > 0) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s is NULL", name);
-    for (int i = 0; i < n_dims && data && output; i++)
+    for (int i = 0; i < n_dims && data && output && count > 0; i++)
         if (shape[i] > 1 && stride[i] == 0)
             return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: stride %d is 0, of an output with %zu there", name, i, shape[i]);
     return KRAIT_OK;

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "hub/hub_info.h"
 
@@ -205,6 +206,23 @@ static size_t take_body(char *data, size_t one, size_t size, void *user)
 
 /* ---- a try ------------------------------------------------------------------------------------------------------- */
 
+/* Whom to trust: as the environment says, or where this system has it, which libcurl does not know when it comes from another one (in a wheel). */
+static const char *certificates_file(void)
+{
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* Fedora, RHEL */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* newer ones of these */
+        "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
+        "/etc/ssl/cert.pem",                                 /* Alpine */
+    };
+    const char *own = getenv("SSL_CERT_FILE");
+    if (own && *own) return own;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (kr_exists(places[i])) return places[i];
+    return NULL;
+}
+
 static krait_status start(http_try *t, krait_error *error)
 {
     const kr_http_client *client = t->client;
@@ -243,8 +261,8 @@ static krait_status start(http_try *t, krait_error *error)
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(curl, CURLOPT_PRIVATE, t);
-    const char *certificates = getenv("SSL_CERT_FILE");
-    if (certificates && *certificates) curl_easy_setopt(curl, CURLOPT_CAINFO, certificates);
+    const char *certificates = certificates_file();
+    if (certificates) curl_easy_setopt(curl, CURLOPT_CAINFO, certificates);
     if (curl_multi_add_handle(client->multi, curl)) return kr_fail_memory(error, "a request", 0);
     t->phase = TRY_RUNNING;
     return KRAIT_OK;

@@ -15,8 +15,8 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 def _check(a: Any, name: str, is_complex: bool = False) -> None:
     if not isinstance(a, Tensor):
         raise TypeError(f"{name}: expected a tensor, found {type(a).__name__}")
-    if a.device.type not in ("cpu", "meta"):
-        raise errors.ArgumentError(f"{name}: expected a tensor on the CPU, found one on {a.device}")
+    if a.device.type not in ("cpu", "meta") or a.layout is not torch.strided:  # meta: torch.compile and torch.export
+        raise errors.ArgumentError(f"{name}: expected a dense tensor on the CPU, found one on {a.device}, {a.layout}")
     if a.dtype not in _FLOATS and not (is_complex and a.dtype is torch.complex64):
         raise errors.ArgumentError(f"{name}: expected float32, bfloat16 or float16{' or complex64' if is_complex else ''}, found {a.dtype}")
 
