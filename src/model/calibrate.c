@@ -276,7 +276,7 @@ static krait_status run_layer(kr_calibration *c, const kr_parameter *gathered, k
     krait_status status = load(c, error);
     if (status) return status;
     for (size_t part = 0; part < block->n_state; part++) memset(c->states[part], 0, state_count(c, part) * sizeof(float));
-    for (size_t at = 0, n; at < c->n; at += n) {
+    for (size_t at = 0, n; at < c->n && !status; at += n) {
         n = c->n - at < CHUNK ? c->n - at : CHUNK;
         const size_t start[] = { 0, n };
         kr_block_batch batch = { .n_tokens = n, .rows = { 1, start }, .x = { c->chunk, c->d_model } };
@@ -287,9 +287,10 @@ static krait_status run_layer(kr_calibration *c, const kr_parameter *gathered, k
             memcpy(c->stream + at * c->d_model, c->chunk, n * c->d_model * sizeof *c->chunk);
         else if (n > 1) /* one token takes another way, on which its inputs are not seen */
             add_inputs(c, block->input(config, gathered, n, c->work), n, kr_dim_size(gathered->shape[1], config));
+        status = kr_calibration_report(c, error);
     }
-    c->done++;
-    return kr_calibration_report(c, error);
+    if (!status) c->done++;
+    return status;
 }
 
 /* Lets the stream go into `layer`. */
