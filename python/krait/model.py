@@ -438,6 +438,8 @@ def config_of(shape: Union[str, Dict[str, Any]]) -> _abi.krait_config:
     if isinstance(shape, str):
         call(lib.krait_config_named, byref(config), utf8(shape, "shape"))
         return config
+    if not isinstance(shape, dict):
+        raise TypeError(f"shape: expected a name or a dict of dimensions, found {type(shape).__name__}")
     given = dict(shape)
     missing = [name for name in ("vocab_size", "d_model", "n_layer") if name not in given]
     if missing:

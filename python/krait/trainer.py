@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import json
+import os
 from ctypes import byref, c_double, c_uint64, c_void_p
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -90,6 +91,8 @@ class Trainer(Handle):
             raise errors.ArgumentError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {schedule!r}")
         if compute not in ("f32", "bf16"):
             raise errors.ArgumentError(f"compute: expected f32 or bf16, found {compute!r}")
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise errors.ArgumentError(f"betas: expected two numbers, found {betas!r}")
         o = _abi.krait_trainer_options()
         o.learning_rate, o.min_learning_rate = real(learning_rate, "learning_rate"), real(min_learning_rate, "min_learning_rate")
         o.beta1, o.beta2, o.epsilon = real(betas[0], "betas[0]"), real(betas[1], "betas[1]"), real(epsilon, "epsilon")
@@ -303,12 +306,60 @@ class Event:
 _EVENTS = ("step", "evaluation", "sample", "checkpoint", "note", "work")
 
 
-def _flat(config: Dict[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:
+# Settings as they are read: (key, value, where it stands)
+_Given = Iterator[Tuple[str, Any, str]]
+
+
+def _of_dict(config: Dict[Any, Any], origin: str, prefix: str = "") -> _Given:
     for key, value in config.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{prefix}{key}: expected a key that is a str, found {type(key).__name__}")
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+            yield from _of_dict(value, origin, f"{prefix}{key}.")
+        elif value is not None:
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                yield f"{prefix}{key}", one, origin
+
+
+def _of_yaml(node: Any, path: Path, prefix: str = "") -> _Given:
+    """Values stay the texts that they are in the file, for the library to read as it does for `krait train`."""
+    for key, value in node.value:
+        name, origin = f"{prefix}{key.value}", f"{path}:{value.start_mark.line + 1}"
+        if value.id == "mapping":
+            yield from _of_yaml(value, path, f"{name}.")
+        elif value.id != "scalar" or value.style is not None or value.value not in ("", "~", "null", "Null", "NULL"):
+            for one in [value] if value.id == "scalar" else value.value:
+                if one.id != "scalar":
+                    raise errors.FormatError(f"{origin}: {name}: expected a list of words, found something else in it")
+                yield name, one.value, origin
+
+
+def _of_file(path: Path) -> _Given:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as e:
+        raise errors.FileError(f"{path}: {e.strerror}") from None
+    except UnicodeDecodeError as e:
+        raise errors.FormatError(f"{path}: expected UTF-8: {e}") from None
+    if path.suffix == ".json":
+        try:
+            found = json.loads(text)
+        except ValueError as e:
+            raise errors.FormatError(f"{path}: {e}") from None
+        if not isinstance(found, dict):
+            raise errors.FormatError(f"{path}: expected settings by their keys, found {type(found).__name__}")
+        return _of_dict(found, str(path))
+    try:
+        import yaml  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:
+        raise errors.UnsupportedError(f"{path}: reading YAML needs the package PyYAML; a .json file or a dict do without") from None
+    try:
+        node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as e:
+        raise errors.FormatError(f"{path}: {e}") from None
+    if node is not None and node.id != "mapping":
+        raise errors.FormatError(f"{path}: expected settings by their keys, found a {node.id}")
+    return iter(()) if node is None else _of_yaml(node, path)
 
 
 def _text(value: Any, key: str) -> bytes:
@@ -321,24 +372,6 @@ def _text(value: Any, key: str) -> bytes:
     raise TypeError(f"{key}: expected text, a number or a list of them, found {type(value).__name__}")
 
 
-def _read_config(config: Any) -> Tuple[Dict[str, Any], str]:
-    if isinstance(config, dict):
-        return config, "config"
-    path = Path(config)
-    text = path.read_text("utf-8")
-    if path.suffix == ".json":
-        found = json.loads(text)
-    else:
-        try:
-            import yaml  # type: ignore[import-untyped,unused-ignore]
-        except ImportError:
-            raise errors.UnsupportedError(f"{path}: reading YAML needs the package PyYAML; a .json file or a dict do without") from None
-        found = yaml.safe_load(text)
-    if not isinstance(found, dict):
-        raise errors.FormatError(f"{path}: expected settings by their keys, found {type(found).__name__}")
-    return found, str(path)
-
-
 class _Settings(Handle):
     _free = "krait_training_settings_free"
 
@@ -347,12 +380,11 @@ class _Settings(Handle):
         handle = c_void_p()
         call(lib.krait_training_settings_create, byref(handle))
         self._adopt(handle)
-        values, origin = _read_config(config)
-        for key, value in _flat(values):
-            if value is None:
-                continue
-            for one in value if isinstance(value, (list, tuple)) else [value]:
-                call(lib.krait_training_settings_set, self._pointer, utf8(key, "key"), _text(one, key), origin.encode())
+        if not isinstance(config, (str, bytes, dict)) and not hasattr(config, "__fspath__"):
+            raise TypeError(f"config: expected a dict or the path of a file, found {type(config).__name__}")
+        given = _of_dict(config, "config") if isinstance(config, dict) else _of_file(Path(os.fsdecode(config)))
+        for key, value, origin in given:
+            call(lib.krait_training_settings_set, self._pointer, utf8(key, "key"), _text(value, key), utf8(origin, "config"))
 
     def get(self, key: str) -> Optional[str]:
         found: Optional[bytes] = lib.krait_training_settings_get(self._pointer, key.encode(), 0)
@@ -388,6 +420,8 @@ def train(config: Any, *, out: Any = None, resume: bool = False, allow_changes: 
     out: the folder of the run, else the setting of that name; given again, the run goes on. on_event(event) hears of every step, evaluation,
     sample and checkpoint. It stops the run by returning False, and so does Ctrl-C: the step is finished, a checkpoint written, and the
     same call goes on from there, bit for bit."""
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"on_event: expected a function, found {type(on_event).__name__}")
     callbacks = Callbacks()
     last: List[Event] = []
     names = [f.name for f in fields(Event) if f.name not in ("type", "text")]
@@ -415,7 +449,7 @@ def train(config: Any, *, out: Any = None, resume: bool = False, allow_changes: 
             callbacks.run(lib.krait_training_run, training._pointer)
         except errors.InterruptedError:
             pass  # on_event said so
-        place = Path(str(folder) if not isinstance(folder, bytes) else folder.decode())
+        place = Path(os.fsdecode(folder))
         best = place / "best"
         return Run(place, bool(lib.krait_training_finished(training._pointer)), int(lib.krait_training_step(training._pointer)),
                    place / "last", best if best.exists() else None, last[0] if last else None)
