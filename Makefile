@@ -8,6 +8,8 @@ export PROMPT ?= It was a dark and stormy night, and the
 help:
 	@echo "make run      set up, build, and let the bundled model continue a sentence (PROMPT=...)"
 	@echo "make test     set up, build, and run all tests"
+	@echo "make test-torch  the Python package with PyTorch and transformers, which it installs into build/"
+	@echo "make wheel    the Python wheel, into build/wheel"
 	@echo "make bench    the speed of a 130m model beside the machine's limits"
 	@echo "make install  into PREFIX=$(PREFIX)"
 	@echo "make format   clang-format the sources"
@@ -34,6 +36,15 @@ run: setup-run program
 test: setup-run-test build
 	@cd $(BUILD) && $(if $(KRAIT_DATA),,env -u CI )ctest --output-on-failure -j $(JOBS)
 
+# What needs PyTorch; `make test` runs the rest.
+test-torch: setup-run-test build
+	@tools/torch-env.sh
+	@PYTHONPATH=python KRAIT_LIBRARY=$(CURDIR)/$(BUILD)/libkrait.so.0 OMP_WAIT_POLICY=passive build/torch-env/bin/python -m pytest -q tests/python -k torch
+	@build/torch-env/bin/mypy python/krait
+
+wheel: setup-run
+	@tools/wheel.sh
+
 bench: setup-run program
 	@$(BUILD)/krait bench --shape 130m
 
@@ -48,5 +59,5 @@ clean:
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL: # set up before building; the build has its own jobs
-.PHONY: help configure build program run test bench install format clean
+.PHONY: help configure build program run test test-torch wheel bench install format clean
 .DEFAULT_GOAL := help
