@@ -54,10 +54,27 @@ def real(value: Any, name: str) -> float:
     return float(value)
 
 
+def truth(value: Any, name: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, found {type(value).__name__}")
+    return bool(value)
+
+
 def utf8(text: Any, name: str) -> bytes:
     """Text for the library. Surrogates that Python made of invalid bytes become these bytes again."""
     if isinstance(text, (bytes, bytearray)):
         return bytes(text)
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected str or bytes, found {type(text).__name__}")
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as e:
+        raise errors.ArgumentError(f"{name}: expected text that UTF-8 has bytes for, found {text[e.start:e.end]!r} at {e.start}") from None
+
+
+def c_string(text: Any, name: str) -> bytes:
+    """Text for parameters that have no length, which ends at a NUL."""
+    data = utf8(text, name)
+    if b"\0" in data:
+        raise errors.ArgumentError(f"{name}: expected text without a NUL, found one at byte {data.index(0)}")
+    return data

@@ -71,6 +71,11 @@ def call(function: Any, *arguments: Any) -> None:
 def path_bytes(path: Any) -> bytes:
     """A path for the library."""
     try:
-        return os.fsencode(path)
+        data = os.fsencode(path)
     except TypeError:
         raise TypeError(f"path: expected str, bytes or os.PathLike, found {type(path).__name__}") from None
+    except UnicodeEncodeError:
+        raise errors.ArgumentError(f"path: expected one that the file system has bytes for, found {path!r}") from None
+    if b"\0" in data:
+        raise errors.ArgumentError(f"path: expected one without a NUL, found {data!r}")
+    return data

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 
 from . import _abi, errors
-from ._arrays import address, token_ids, utf8, whole
+from ._arrays import address, c_string, token_ids, truth, whole
 from ._callbacks import Callbacks
 from ._library import call, lib, path_bytes
 from .model import dtype_of, locate
@@ -45,7 +45,9 @@ def quantize(model: Any, out: Any, dtype: str, *, keep: Optional[Dict[str, str]]
                                  lib.krait_dtype_name(t.to).decode(), int(t.elements), int(t.bytes), float(t.error),
                                  t.reason.decode() if t.reason else None))
 
-    choices = [(utf8(p, "keep"), dtype_of(t, f"keep[{p!r}]")) for p, t in (keep or {}).items()]
+    if not isinstance(keep, (dict, type(None))):
+        raise TypeError(f"keep: expected a dict of patterns and types, found {type(keep).__name__}")
+    choices = [(c_string(p, "keep"), dtype_of(t, f"keep[{p!r}]")) for p, t in (keep or {}).items()]
     kept = (_abi.krait_type_choice * len(choices))(*[_abi.krait_type_choice(p, t) for p, t in choices])
     path = locate(model)
     call(lib.krait_checkpoint_open, byref(handle), path_bytes(path))
@@ -62,7 +64,7 @@ def quantize(model: Any, out: Any, dtype: str, *, keep: Optional[Dict[str, str]]
             raise errors.ArgumentError("calibrate: expected some text, found none")
         options = _abi.krait_save_options(
             type=dtype_of(dtype), choices=ctypes.cast(kept, ctypes.POINTER(_abi.krait_type_choice)), n_choices=len(choices),
-            calibration=address(ids) if ids.size else None, n_calibration=ids.size, requantize=requantize,
+            calibration=address(ids) if ids.size else None, n_calibration=ids.size, requantize=truth(requantize, "requantize"),
             threads=whole(threads, "threads", 0, 1024), on_tensor=callbacks.wrap(_abi.krait_save_options_on_tensor, tell, None),
             progress=callbacks.progress(progress))
         target = path_bytes(out)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 import numpy as np
 
 from . import _abi, errors
-from ._arrays import address, real, token_ids, whole
+from ._arrays import address, real, token_ids, truth, whole
 from ._callbacks import Callbacks
 from ._library import call, lib
 from .tokenizer import strings
@@ -81,8 +81,7 @@ class Options:
         o.stop, o.n_stop = ctypes.cast(self._stop, c_void_p), len(self.stop)
         self._stop_ids = token_ids(values["stop_ids"] if values.get("stop_ids") is not None else [], "stop_ids")
         o.stop_ids, o.n_stop_ids = (address(self._stop_ids), self._stop_ids.size) if self._stop_ids.size else (None, 0)
-        o.ignore_eos, o.keep_special = bool(values.get("ignore_eos", False)), bool(values.get("special", False))
-        o.logprobs = bool(values.get("logprobs", False))
+        o.ignore_eos, o.keep_special, o.logprobs = (truth(values.get(name, False), name) for name in ("ignore_eos", "special", "logprobs"))
         on_piece: Optional[Callable[[Piece], Any]] = values.get("on_piece")
         if on_piece is not None and not callable(on_piece):
             raise TypeError(f"on_piece: expected a function, found {type(on_piece).__name__}")
@@ -247,7 +246,7 @@ def as_prompt(model: "Model", prompt: Any, bos: bool, name: str = "prompt") -> "
         ids = model._need_tokenizer().encode(prompt) if prompt else np.zeros(0, np.int32)
     else:
         ids = token_ids(prompt, name, model.config.vocab_size)
-    if bos:
+    if truth(bos, "bos"):
         first = model.bos_id
         if first is None:
             raise errors.ArgumentError("bos: the model has no token that begins a text")

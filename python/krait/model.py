@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _abi, errors
 from . import generate as _generate
-from ._arrays import Float32, address, utf8, whole
+from ._arrays import Float32, address, c_string, real, truth, utf8, whole
 from ._callbacks import Callbacks, Standing
 from ._handle import Handle
 from ._library import _HERE, call, lib, path_bytes
@@ -123,14 +123,14 @@ def locate(name: Any, download: bool = True, progress: Any = None) -> str:
 
 def pull(name: str, *, download: bool = True, progress: Optional[Callable[[str, int, int], Any]] = None) -> str:
     """The path of OWNER/NAME[@REVISION] in the Hugging Face cache; what is missing is downloaded (with download=False: an error)."""
-    found = c_void_p()
-    call(lib.krait_hub_find, byref(found), utf8(name, "name"), None)
+    download, found = truth(download, "download"), c_void_p()
+    call(lib.krait_hub_find, byref(found), c_string(name, "name"), None)
     if not found.value:
         if not download:
             raise errors.FileError(f"{name}: not in the cache, and download=False")
         callbacks = Callbacks()
         options = _abi.krait_hub_options(progress=callbacks.progress(progress))
-        callbacks.run(lib.krait_hub_pull, byref(found), utf8(name, "name"), byref(options))
+        callbacks.run(lib.krait_hub_pull, byref(found), c_string(name, "name"), byref(options))
     try:
         return os.fsdecode(ctypes.string_at(found.value or 0))
     finally:
@@ -350,6 +350,7 @@ class Model(Handle):
         ids = as_prompt(self, ids, False, "ids")
         if not ids.size:
             raise errors.ArgumentError("ids: expected at least one token, found none")
+        last = truth(last, "last")
         out = np.empty((1 if last else ids.size, self.config.vocab_size), np.float32)
         self._run(ids, state, out, None, (), last)
         return out[0] if last else out
@@ -361,7 +362,7 @@ class Model(Handle):
         ids = as_prompt(self, ids, False, "ids")
         if not ids.size:
             raise errors.ArgumentError("ids: expected at least one token, found none")
-        n_layer = self.config.n_layer
+        n_layer, last = self.config.n_layer, truth(last, "last")
         chosen = [whole(i, "layers", 0, n_layer) for i in (range(n_layer + 1) if layers is None else layers)]
         if not chosen:
             raise errors.ArgumentError("layers: expected at least one, found none")
@@ -436,7 +437,7 @@ def config_of(shape: Union[str, Dict[str, Any]]) -> _abi.krait_config:
     """A krait_config of a published shape, or of dimensions: vocab_size, d_model and n_layer at least."""
     config = _abi.krait_config()
     if isinstance(shape, str):
-        call(lib.krait_config_named, byref(config), utf8(shape, "shape"))
+        call(lib.krait_config_named, byref(config), c_string(shape, "shape"))
         return config
     if not isinstance(shape, dict):
         raise TypeError(f"shape: expected a name or a dict of dimensions, found {type(shape).__name__}")
@@ -459,9 +460,9 @@ def config_of(shape: Union[str, Dict[str, Any]]) -> _abi.krait_config:
         if name == "family":
             config.family = families[value]
         elif name in ("conv_bias", "proj_bias", "tied_head"):
-            setattr(config, name, bool(value))
+            setattr(config, name, truth(value, name))
         elif name in ("norm_eps", "mixer_norm_eps"):
-            setattr(config, name, float(value))
+            setattr(config, name, real(value, name))
         else:
             setattr(config, name, whole(value, name, -1 if name.endswith("_id") else 1))
     return config

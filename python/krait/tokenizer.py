@@ -7,7 +7,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from . import _abi, errors
-from ._arrays import Ids, Int32, address, token_ids, utf8, whole
+from ._arrays import Ids, Int32, address, c_string, token_ids, truth, utf8, whole
 from ._callbacks import Callbacks
 from ._handle import Handle
 from ._library import call, lib, path_bytes
@@ -51,7 +51,7 @@ class Tokenizer(Handle):
     def encode(self, text: Any, special: bool = True) -> Int32:
         """The ids [n] of a str, or of bytes. With special=False text that spells a special token is ordinary text."""
         data, ids, n = utf8(text, "text"), c_void_p(), c_size_t()
-        options = _abi.krait_encode_options(no_special=not special)
+        options = _abi.krait_encode_options(no_special=not truth(special, "special"))
         with self._in_use() as pointer:
             call(lib.krait_tokenizer_encode, pointer, data, len(data), byref(options), byref(ids), byref(n))
         if not n.value:
@@ -64,6 +64,7 @@ class Tokenizer(Handle):
     def decode_bytes(self, ids: Ids, special: bool = False) -> bytes:
         """The bytes of tokens; special ones are left out unless special=True. A character cut in half stays so."""
         array, text, length = token_ids(ids), c_void_p(), c_size_t()
+        special = truth(special, "special")
         with self._in_use() as pointer:
             call(lib.krait_tokenizer_decode, pointer, address(array), array.size, special, byref(text), byref(length))
         try:
@@ -114,7 +115,7 @@ class Decoder(Handle):
         handle = c_void_p()
         with contextlib.ExitStack() as stack:
             pointer = stack.enter_context(tokenizer._in_use())
-            call(lib.krait_decoder_create, byref(handle), pointer, special)
+            call(lib.krait_decoder_create, byref(handle), pointer, truth(special, "special"))
             self._tokenizer = stack.pop_all()
         self._adopt(handle)
 
@@ -147,7 +148,7 @@ def strings(texts: Optional[Sequence[Any]], name: str) -> Any:
         return None
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"{name}: expected a list of texts, found {type(texts).__name__}")
-    return (c_char_p * len(texts))(*[utf8(t, f"{name}[{i}]") for i, t in enumerate(texts)])
+    return (c_char_p * len(texts))(*[c_string(t, f"{name}[{i}]") for i, t in enumerate(texts)])
 
 
 def train_tokenizer(path: Any, texts: Optional[Sequence[Any]] = None, *, kind: str = "bpe", vocab_size: int = 8192,
@@ -168,11 +169,11 @@ def train_tokenizer(path: Any, texts: Optional[Sequence[Any]] = None, *, kind: s
     kept = strings(include, "include"), strings(exclude, "exclude"), strings(special, "special")
     corpus = _abi.krait_corpus(paths=ctypes.cast(paths, c_void_p), n_paths=len(paths) if paths else 0,
                                include=ctypes.cast(kept[0], c_void_p), n_include=len(include or []),
-                               exclude=ctypes.cast(kept[1], c_void_p), n_exclude=len(exclude or []), crlf=crlf)
+                               exclude=ctypes.cast(kept[1], c_void_p), n_exclude=len(exclude or []), crlf=truth(crlf, "crlf"))
     training = _abi.krait_tokenizer_training(
-        kind=KINDS[kind], vocab_size=whole(vocab_size, "vocab_size", 1), nfc=nfc, digits=digits,
+        kind=KINDS[kind], vocab_size=whole(vocab_size, "vocab_size", 1), nfc=truth(nfc, "nfc"), digits=truth(digits, "digits"),
         special=ctypes.cast(kept[2], c_void_p), n_special=len(special or []), no_special=special is not None and not special,
-        alphabet=None if alphabet is None else utf8(alphabet, "alphabet"), threads=whole(threads, "threads", 0, 1024),
+        alphabet=None if alphabet is None else c_string(alphabet, "alphabet"), threads=whole(threads, "threads", 0, 1024),
         progress=callbacks.progress(progress))
     callbacks.run(lib.krait_tokenizer_train, path_bytes(path), byref(corpus) if paths else None, byref(training), None)
     return Tokenizer.load(path)

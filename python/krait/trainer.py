@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 
 from . import _abi, errors
-from ._arrays import Float32, Int32, address, real, token_ids, utf8, whole
+from ._arrays import Float32, Int32, address, c_string, real, token_ids, truth, whole
 from ._callbacks import Callbacks, Standing
 from ._handle import Handle
 from ._library import call, lib, path_bytes
@@ -101,6 +101,7 @@ class Trainer(Handle):
         o.schedule, o.compute = SCHEDULES[schedule], dtype_of(compute)
         o.warmup_steps, o.total_steps = whole(warmup_steps, "warmup_steps", 0), whole(total_steps, "total_steps", 0)
         o.decay_steps, o.threads = whole(decay_steps, "decay_steps", 0), whole(threads, "threads", 0, 1024)
+        recompute = truth(recompute, "recompute")
         o.recompute, o.keep_states = recompute, not recompute
         patterns = strings(list(freeze), "freeze")
         o.freeze, o.n_freeze = ctypes.cast(patterns, c_void_p), len(patterns)
@@ -220,7 +221,7 @@ class Trainer(Handle):
             raise errors.ArgumentError(f"name: expected that of a parameter (shapes() lists them), found {name!r}")
         out = np.empty(shape, np.float32)
         with self._in_use(alone=True) as pointer:
-            call(function, pointer, utf8(name, "name"), address(out), out.size)
+            call(function, pointer, c_string(name, "name"), address(out), out.size)
         return out
 
     def save_model(self, folder: Any, dtype: str = "f32") -> None:
@@ -384,7 +385,7 @@ class _Settings(Handle):
             raise TypeError(f"config: expected a dict or the path of a file, found {type(config).__name__}")
         given = _of_dict(config, "config") if isinstance(config, dict) else _of_file(Path(os.fsdecode(config)))
         for key, value, origin in given:
-            call(lib.krait_training_settings_set, self._pointer, utf8(key, "key"), _text(value, key), utf8(origin, "config"))
+            call(lib.krait_training_settings_set, self._pointer, c_string(key, "key"), _text(value, key), c_string(origin, "config"))
 
     def get(self, key: str) -> Optional[str]:
         found: Optional[bytes] = lib.krait_training_settings_get(self._pointer, key.encode(), 0)
@@ -433,7 +434,7 @@ def train(config: Any, *, out: Any = None, resume: bool = False, allow_changes: 
         last[:] = [event]
         return on_event is None or on_event(event) is not False
 
-    options = _abi.krait_training_options(resume=resume, allow_changes=allow_changes, from_step=whole(from_step, "from_step", 0),
+    options = _abi.krait_training_options(resume=truth(resume, "resume"), allow_changes=truth(allow_changes, "allow_changes"), from_step=whole(from_step, "from_step", 0),
                                           on_event=callbacks.wrap(_abi.krait_training_options_on_event, hear))
     with _Settings(config) as settings, _Training() as training:
         folder = out if out is not None else settings.get("out")
