@@ -48,19 +48,29 @@ class Fuzz:
         self.states = [m.state() for m in self.models]
         self.decoders = [t.decoder() for t in self.tokenizers]
         self.trainers = [krait.Trainer({"vocab_size": 30, "d_model": 16, "n_layer": 1}, threads=1)]
-        self.said: List[str] = []
+        self.sanity = 0.5  # how much of what is passed makes sense: in every call another share
+        self.written = 0
 
     def pick(self, *choices: Any) -> Any:
         return self.random.choice(choices)
 
+    def sane(self) -> bool:
+        return self.random.random() < self.sanity
+
     def number(self) -> Any:
+        if self.sane():
+            return self.pick(0, 1, 2, 1, 1)
         return self.pick(0, 1, -1, 2, 7, 30, 255, 256, 2**31 - 1, 2**31, -(2**31), 2**63, 2**64, 10**30, 0.5, -0.0, 1e-300, 1e300, math.nan, math.inf,
                          -math.inf, True, None, "3", np.int64(5), np.uint8(200), np.float32(0.3), Strange())
 
     def small(self) -> Any:  # numbers of tokens, which are not to take forever
+        if self.sane():
+            return self.pick(1, 2, 5, 8)
         return self.pick(0, 1, 2, 5, 3.0, -1, None if self.random.random() < 0.01 else 4, np.int8(3), math.nan, "2", Strange())
 
     def ids(self) -> Any:
+        if self.sane():
+            return [self.random.randrange(30) for _ in range(self.pick(1, 2, 5, 33, 70, 600))]
         n = self.pick(0, 1, 2, 5, 33, 70)
         top = self.pick(1, 30, 100, 256, 2048, 2**31, 2**40)
         values = np.array([self.random.randrange(top) for _ in range(n)], np.int64)
@@ -72,24 +82,31 @@ class Fuzz:
                          np.ma.masked_array(values), [2**64], [-(2**63)], iter([1, 2]), values.astype(bool))
 
     def text(self) -> Any:
+        if self.sane():
+            return self.pick("It was", " a dark and stormy night", "f32", "q8", "backbone.norm_f.weight")
         return self.pick("", "It was", "a" * self.random.randrange(300), "\x00", "<|endoftext|>", "鱼\U0001f41f", "\ud800", b"\xff\xfe", bytearray(b"x"), 5, None,
                          ["a"], "e\u0301\r\n\t", "".join(chr(self.random.randrange(1, 0x2FFF)) for _ in range(20)), Strange(), self.ids())
 
     def anything(self) -> Any:
+        if self.sane():
+            return self.pick(True, False)
         return self.pick(self.number, self.ids, self.text, self.state, lambda: self.pick(*self.models), object, lambda: print, dict, list,
                          lambda: {"a": [1]})()
 
     def state(self) -> Any:
-        return self.pick(*self.states, None) if self.random.random() < 0.9 else self.pick(5, "state", self.models[0], Strange())
+        return self.pick(*self.states, None) if self.sane() or self.random.random() < 0.5 else self.pick(5, "state", self.models[0], Strange())
 
     def path(self) -> Any:
+        if self.sane():
+            written = sorted(self.folder.iterdir())
+            return self.pick(DATA / "models" / "tiny", DATA / "tokenizer" / "plain.json", *written)
         name = self.pick("a", "b.gguf", "c.safetensors", "no/such", "", "nul\x00", "x" * 300)
         return self.pick(self.folder / name if "\x00" not in name else name, str(self.folder) + "/" + name, 5, None, b"\xff", Strange(), "\udc80\ud800",
                          DATA / "models" / "tiny", DATA / "gguf" / "tiny-mixed.gguf", DATA / "tokenizer" / "plain.json", TEXT_SMALL / "config.json")
 
     def options(self) -> Dict[str, Any]:
         makers: Dict[str, Callable[[], Any]] = {
-            "temperature": self.number, "top_k": self.number, "top_p": self.number, "min_p": self.number, "repetition_penalty": self.number,
+            "temperature": self.number, "top_k": self.number, "top_p": lambda: self.pick(0.9, self.number()), "min_p": self.number, "repetition_penalty": self.number,
             "presence_penalty": self.number, "frequency_penalty": self.number, "penalty_window": self.number, "seed": self.number,
             "logit_bias": lambda: self.pick({3: self.number()}, {self.number(): 1.0}, [], {10**6: 1}, self.anything()),
             "stop": lambda: self.pick(self.text(), [self.text(), "e"], ["", "a"], "a\x00", 5), "stop_ids": self.ids, "ignore_eos": self.anything,
@@ -128,6 +145,9 @@ class Fuzz:
                          lambda: (state.tokens, state.nbytes, repr(state)), lambda: krait.State(self.anything()))
 
     def path_to_write(self) -> Any:
+        if self.sane():
+            self.written += 1
+            return self.folder / f"{self.written % 20}{self.pick('', '.gguf')}"
         return self.pick(self.folder / "out", self.folder / "no" / "out", self.folder, 5, "a\x00b", None)
 
     def tokenizer_call(self) -> Callable[[], Any]:
@@ -157,8 +177,13 @@ class Fuzz:
         return self.pick(
             lambda: krait.Model.load(self.path(), dtype=self.pick("auto", "q8", "f16", 5, "x"), threads=self.pick(1, self.number()) or 1, download=False),
             lambda: krait.quantize(self.path(), self.path_to_write(), self.pick("q8", "f32", 5), keep=self.pick(None, {"*": "q4"}, {5: 5}, 5), threads=1),
-            lambda: krait.train(self.pick({}, {"train": {"steps": self.number()}}, {"a": object()}, self.path()), out=self.path_to_write()),
+            lambda: krait.train(self.pick({}, {"train": {"steps": self.number()}}, {"a": object()}, self.path(), self.run_settings()), out=self.path_to_write()),
             lambda: krait.Model.random(self.pick("x", {"vocab_size": 9, "d_model": 2, "n_layer": self.small()}), threads=1, seed=self.number()))
+
+    def run_settings(self) -> Any:
+        return {"model": {"d_model": 8, "n_layer": 1, "tokenizer": DATA / "tokenizer" / "plain.json"},
+                "data": {"train": [DATA / "tokenizer_train" / "corpus.txt"], "window": self.small(), "rows": 1},
+                "train": {"steps": self.pick(1, 2, 0, -1, math.nan, "x", None), "threads": 1, "learning_rate": self.number()}, "sample": {"tokens": self.small()}}
 
     def close_something(self) -> Callable[[], Any]:
         def close() -> None:
@@ -183,6 +208,7 @@ class Fuzz:
 
     def one(self) -> None:
         makers = [self.model_call] * 8 + [self.state_call] * 3 + [self.tokenizer_call] * 4 + [self.trainer_call] * 4 + [self.file_call, self.close_something]
+        self.sanity = self.pick(0.0, 0.6, 0.9, 0.98)
         call = self.pick(*makers)()
         try:
             call()
