@@ -21,27 +21,33 @@ class Callbacks:
         self._kept: List[Any] = []
         self._handlers: Dict[int, Any] = {}
         self._pending: Optional[int] = None
+        self.ask = self._guarded(lambda: True, False)  # whether to go on
 
     def stop(self) -> None:
         """For another thread: the call ends at its next callback."""
         self._stopped = True
 
-    def _guard(self, function: Callable[..., Any], stopped: Any, arguments: Any) -> Any:
-        if self._stopped or self._raised is not None:
-            return stopped
-        try:
-            self._inside = True
-            self._deliver()
-            return function(*arguments)
-        except BaseException as e:  # noqa: BLE001 - KeyboardInterrupt too
-            self._raised = e
-            return stopped
-        finally:
-            self._inside = False
+    def _guarded(self, function: Callable[..., Any], stopped: Any) -> Callable[..., Any]:
+        """One that never raises. It runs for every token: no more frames than must be."""
+        def guarded(*arguments: Any) -> Any:
+            if self._stopped or self._raised is not None:
+                return stopped
+            try:
+                self._inside = True
+                if self._pending is not None:
+                    self._deliver()
+                return function(*arguments)
+            except BaseException as e:  # noqa: BLE001 - KeyboardInterrupt too
+                self._raised = e
+                return stopped
+            finally:
+                self._inside = False
+
+        return guarded
 
     def wrap(self, kind: Any, function: Callable[..., Any], stopped: Any = False) -> Any:
         """A C function of type `kind`; stopped: what it gives once the call is to end."""
-        made = kind(lambda *arguments: self._guard(function, stopped, arguments))
+        made = kind(self._guarded(function, stopped))
         self._kept.append(made)
         return made
 
@@ -54,10 +60,6 @@ class Callbacks:
             return report is None or report(what.decode(), done, total) is not False
 
         return _abi.krait_progress(report=self.wrap(_abi.krait_progress_report, told))
-
-    def ask(self) -> bool:
-        """Whether to go on."""
-        return bool(self._guard(lambda: True, False, ()))
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if self._inside:

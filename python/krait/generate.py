@@ -87,25 +87,29 @@ class Options:
             raise TypeError(f"on_piece: expected a function, found {type(on_piece).__name__}")
         if o.logprobs:
             generation.logprobs = []
-        texts: List[str] = []
+        self._texts: List[bytes] = []
+        o.on_piece = callbacks.wrap(_abi.krait_generate_options_on_piece, self._hearing(on_piece))
+
+    def _hearing(self, on_piece: Optional[Callable[[Piece], Any]]) -> Callable[[Any, Any], bool]:
+        """The library's on_piece. It costs what every token costs in Python, so it does little."""
+        ids, logprobs, texts, string_at = self.generation.ids, self.generation.logprobs, self._texts, ctypes.string_at
 
         def hear(_user: Any, pointer: Any) -> bool:
             piece = pointer.contents
-            text = ctypes.string_at(piece.text, piece.text_length).decode("utf-8") if piece.text_length else ""
-            if piece.id >= 0:
-                generation.ids.append(piece.id)
-                if generation.logprobs is not None:
-                    generation.logprobs.append(piece.logprob)
-            if text:
-                texts.append(text)
-            return on_piece is None or on_piece(Piece(piece.id, text, piece.logprob)) is not False
+            id, length = piece.id, piece.text_length
+            if id >= 0:
+                ids.append(id)
+                if logprobs is not None:
+                    logprobs.append(piece.logprob)
+            text = string_at(piece.text, length) if length else b""
+            texts.append(text)
+            return on_piece is None or on_piece(Piece(id, text.decode("utf-8"), piece.logprob)) is not False
 
-        self._texts = texts
-        o.on_piece = callbacks.wrap(_abi.krait_generate_options_on_piece, hear)
+        return hear
 
     def end(self, result: _abi.krait_generate_result) -> Generation:
         g = self.generation
-        g.text = "".join(self._texts)
+        g.text = b"".join(self._texts).decode("utf-8")
         g.finish = (lib.krait_finish_name(result.finish) or b"").decode()
         if result.finish == _abi.KRAIT_FINISH_STOP_STRING:
             g.stop = self.stop[result.stop_index]
