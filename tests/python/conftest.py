@@ -1,5 +1,6 @@
 """What the tests of the Python package share. Run from the repository with the library built: python -m pytest tests/python"""
 import json
+import os
 import struct
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ DATA = ROOT / "tests" / "data"
 TEXT_SMALL = ROOT / "models" / "text-small"
 MODELS = ["tiny", "odd", "wide", "bf16-sharded", "f16", "original", "falcon"]
 
+if "KRAIT_LIBRARY" in os.environ:  # for processes in other folders
+    os.environ["KRAIT_LIBRARY"] = os.path.abspath(os.environ["KRAIT_LIBRARY"])
 if "krait" not in sys.modules:
     try:
         import krait  # noqa: F401 - one that is installed, or on PYTHONPATH, is what is tested
