@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import queue
+import sys
 import threading
 from ctypes import POINTER, byref, c_void_p
 from dataclasses import dataclass, field
@@ -183,7 +184,8 @@ def _pieces(model: "Model", state: Optional["State"], prompt: Any, values: Dict[
         wanted.release()
         if not begun:
             callbacks.stop()
-        thread.join()
+        if not sys.is_finalizing():  # when Python ends, the thread is stopped where it is, and would never come
+            thread.join()
 
 
 def generate_batch(model: "Model", session: "Session", prompts: Sequence[Any], rows: int, values: Dict[str, Any],

@@ -155,7 +155,10 @@ class Session(Handle):
 
 
 class Model(Handle):
-    """Config and weights. Immutable after load: any number of threads may use one at a time, each call with a session of its own."""
+    """Config and weights. Immutable after load: any number of threads may use one at a time, each call with a session of its own.
+
+    Processes: GNU's OpenMP does not survive fork(). A child whose parent has computed with several threads waits forever unless it computes
+    with threads=1; multiprocessing's "spawn" and "forkserver" have no such limit."""
 
     _free = "krait_model_free"
 

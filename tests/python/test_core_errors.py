@@ -125,7 +125,7 @@ def test_every_status_has_its_exception() -> None:
 
 def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environment}
-    return subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    return subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
 
 
 def test_importing_imports_little() -> None:
@@ -143,6 +143,29 @@ def test_a_library_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "bad.so").write_bytes(b"no library")
     found = run_python("import krait", KRAIT_LIBRARY=str(tmp_path / "bad.so"))
     assert found.returncode == 1 and "ImportError: krait: the library was not found" in found.stderr and "bad.so" in found.stderr
+
+
+def test_the_end_of_python_waits_for_nobody() -> None:
+    code = f"""
+import krait
+model = krait.Model.load({str(TEXT_SMALL)!r}, threads=2)
+stream = model.stream("It was", max_tokens=100)
+next(stream)
+class Ring: pass
+ring = Ring()
+ring.ring, ring.stream, ring.others = ring, stream, [model.state(), model.tokenizer.decoder()]
+"""
+    found = run_python(code)
+    assert found.returncode == 0 and not found.stderr, found.stderr
+
+
+def test_a_forked_process_with_one_thread(text_model: Any) -> None:
+    expected = text_model.generate("It was a dark", max_tokens=5, seed=1).ids  # with two
+    child = os.fork()
+    if child == 0:
+        text_model.threads = 1
+        os._exit(0 if text_model.generate("It was a dark", max_tokens=5, seed=1).ids == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_versions() -> None:
