@@ -68,6 +68,12 @@ CASES = {
                     "soon(); krait.quantize('model', 'q', 'q4', threads=1, calibrate=ids[:20000])",
                     'assert not os.path.exists("q/model.safetensors")'),
     "train_tokenizer": ("", "soon()\n    while True: krait.train_tokenizer('t.json', [TEXT], vocab_size=4000)", ""),
+    "train": ('krait.train_tokenizer("bytes.json", kind="bytes"); heard = []\n'
+              'config = {"model": {"tokenizer": "bytes.json", "d_model": 64, "n_layer": 2}, "data": {"train": TEXT, "window": 128, "rows": 4},\n'
+              '          "train": {"steps": 1000000, "threads": 1}, "checkpoint": {"every": 900000}}',
+              "soon(); krait.train(config, out='run', on_event=heard.append)",
+              "last = max(e.step for e in heard); assert last > 0 and os.path.exists('run/last/model.safetensors')\n"
+              "run = krait.train(config, out='run', on_event=lambda e: e.step < last + 2); assert run.step == last + 2, (run.step, last)"),
     "a handler of one's own": (f"{BIG}; {SAME}\nsignal.signal(signal.SIGINT, lambda n, f: (_ for _ in ()).throw(KeyboardInterrupt()))",
                                "soon(); model.run(ids, state)", KEPT),
     "SIGALRM": (f"{BIG}; {SAME}\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\nsignal.alarm(1)",
