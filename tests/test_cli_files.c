@@ -348,7 +348,7 @@ static void bench_gives_figures_and_bounds(void **state)
 #if defined(KRAIT_HAVE_TEXT) && defined(KRAIT_HAVE_DEFAULT_MODEL)
 
 #define TEXT_SMALL KRAIT_MODELS "/text-small"
-#define BUILT_IN   KRAIT_MODELS "/text-small"
+#define BUILT_IN   KRAIT_MODELS "/default"
 
 static void tokenize_gives_every_byte_back(void **state)
 {

@@ -380,7 +380,7 @@ static void the_built_in_model_is_that_of_its_folder(void **state)
 {
     (void)state;
     cli_result inside = cli(NULL, "run", "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
-    cli_result folder = cli(NULL, "run", "-m", SMALL, "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
+    cli_result folder = cli(NULL, "run", "-m", KRAIT_MODELS "/default", "--bos", "-p", STORMY, "--greedy", "-n", "40", NULL);
     assert_cli(&inside, 0, NULL);
     assert_cli(&folder, 0, NULL);
     assert_true(inside.out_length > strlen(STORMY) + 60);
