@@ -21,4 +21,4 @@ if [ "${4:-}" = address ]; then
     LD_PRELOAD="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubsan.so)"
     export LD_PRELOAD ASAN_OPTIONS=detect_leaks=0 KRAIT_SANITIZED=1 # what Python itself leaves is not ours
 fi
-exec "$python" -m pytest -q -p no:cacheprovider tests/python --ignore-glob='*torch*' --ignore-glob='*wheel*' --ignore-glob='*docs*'
+exec "$python" -m pytest -q -p no:cacheprovider tests/python --ignore-glob='*torch*' --ignore-glob='*wheel*'
