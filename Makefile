@@ -39,7 +39,7 @@ test: setup-run-test build
 # What needs PyTorch; `make test` runs the rest.
 test-torch: setup-run-test build
 	@tools/torch-env.sh
-	@PYTHONPATH=python KRAIT_LIBRARY=$(CURDIR)/$(BUILD)/libkrait.so.0 OMP_WAIT_POLICY=passive build/torch-env/bin/python -m pytest -q tests/python -k torch
+	@PYTHONPATH=python KRAIT_LIBRARY=$(CURDIR)/$(BUILD)/libkrait.so.0 OMP_WAIT_POLICY=passive build/torch-env/bin/python -m pytest -q -rs tests/python -k torch
 	@build/torch-env/bin/mypy python/krait
 
 wheel: setup-run

@@ -29,6 +29,20 @@ char *fixture_big_data(const char *path);
     char *variable = fixture_big_data(path); \
     if (!variable) skip()
 
+/* Use at the start of a test that this sanitizer rules out, with the reason, which is printed. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NOT_UNDER_THREAD_SANITIZER(why)                           \
+    do {                                                          \
+        print_message("skipped: the thread sanitizer %s\n", why); \
+        skip();                                                   \
+    } while (0)
+#endif
+#endif
+#ifndef NOT_UNDER_THREAD_SANITIZER
+#define NOT_UNDER_THREAD_SANITIZER(why) (void)0
+#endif
+
 /* Largest |a - b|, and largest |b|. A NaN in either counts as infinite. */
 float largest_difference(const float *a, const float *b, size_t count);
 float largest_magnitude(const float *a, size_t count);

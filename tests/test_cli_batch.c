@@ -418,19 +418,10 @@ static void an_empty_file_gives_an_empty_one(void **state)
 }
 
 /* A limit on the size of files stands for a full disk: what was written is gone on with when there is room. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER /* which a limit of file sizes ends before main() */
-#endif
-#endif
-
 static void a_full_disk_is_a_failure_and_can_be_gone_on_with(void **state)
 {
     (void)state;
-#if defined(THREAD_SANITIZER)
-    print_message("skipped: the thread sanitizer does not start with a limit of file sizes\n");
-    skip();
-#endif
+    NOT_UNDER_THREAD_SANITIZER("does not start with a limit of file sizes");
     char *in = strdup(write_prompts("in", LINES, 1)), *whole = strdup(cli_path("whole")), *out = strdup(cli_path("out"));
     cli_result result = run(in, whole, NULL, NULL);
     assert_cli(&result, 0, NULL);

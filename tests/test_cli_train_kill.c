@@ -12,12 +12,6 @@
 #include "base/rng.h"
 #include "train_runs.h"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER /* which a limit of file sizes ends before main() */
-#endif
-#endif
-
 #ifdef KRAIT_CLI
 
 enum { KILLS = 30 };
@@ -154,10 +148,7 @@ static void a_second_process_is_refused(void **state)
 static void a_disk_that_is_full_takes_nothing(void **state)
 {
     (void)state;
-#if defined(THREAD_SANITIZER)
-    print_message("skipped: the thread sanitizer does not start with a limit of file sizes\n");
-    skip();
-#endif
+    NOT_UNDER_THREAD_SANITIZER("does not start with a limit of file sizes");
     static const char *const more[] = { "--steps", "60", "--checkpoint-every", "20", NULL };
     char whole[600], parts[600];
     snprintf(whole, sizeof whole, "%s", run_path("full-whole"));
