@@ -25,6 +25,32 @@ static krait_status scan(void *context, krait_error *error)
     return status ? status : krait_selective_scan_backward(&op, &g, NULL, error);
 }
 
+/* So many channels that they go by slices. */
+static krait_status sliced_scan(void *context, krait_error *error)
+{
+    (void)context;
+    enum { WIDE = 256, LONG = 128 };
+    static float u[WIDE * LONG], A[WIDE], B[LONG], out[WIDE * LONG], dB[LONG], dC[LONG], saved[WIDE];
+    krait_selective_scan op = { .batch = 1,
+                                .dim = WIDE,
+                                .length = LONG,
+                                .d_state = 1,
+                                .u = { u, { 0, LONG, 1 } },
+                                .delta = { u, { 0, LONG, 1 } },
+                                .A = { A, { 1, 1 } },
+                                .B = { B, { 0, 0, LONG, 1 } },
+                                .C = { B, { 0, 0, LONG, 1 } },
+                                .out = { out, { 0, LONG, 1 } },
+                                .saved = saved };
+    krait_selective_scan_gradients g = { .dout = { u, { 0, LONG, 1 } },
+                                         .dB = { dB, { 0, 0, LONG, 1 } },
+                                         .dC = { dC, { 0, 0, LONG, 1 } } };
+    const krait_op_options options = { .threads = 1 };
+    assert_int_equal(krait_selective_scan_saved(&op), WIDE);
+    krait_status status = krait_selective_scan_forward(&op, &options, error);
+    return status ? status : krait_selective_scan_backward(&op, &g, &options, error);
+}
+
 static krait_status convolution(void *context, krait_error *error)
 {
     (void)context;
@@ -55,6 +81,7 @@ static void a_lack_of_memory_is_an_error_and_leaks_nothing(void **state)
 {
     (void)state;
     assert_int_equal(fail_alloc_every(scan, NULL), 2);
+    assert_int_equal(fail_alloc_every(sliced_scan, NULL), 5 + 7); /* the threads' errors, saved, dB, dC, and two slices */
     assert_int_equal(fail_alloc_every(convolution, NULL), 2);
     assert_int_equal(fail_alloc_every(norm, NULL), 2);
 }

@@ -211,31 +211,31 @@ static float *random_floats(kr_rng *rng, size_t count, float scale, float offset
 
 enum { D = 21, N = 5, L = 700 };
 
-/* A scan of [1, D, L] with everything, its gradients, in one layout or the other. */
+/* A scan of [1, dim, L] with everything, its gradients, in one layout or the other. */
 typedef struct example {
     krait_selective_scan op;
     krait_selective_scan_gradients g;
 } example;
 
-static example make_example(bool tokens_first)
+static example make_example(bool tokens_first, size_t dim)
 {
     kr_rng rng;
     kr_rng_seed(&rng, 7);
-    const ptrdiff_t d = tokens_first ? 1 : L, t = tokens_first ? D : 1;
-    float *values[6]; /* u, delta, z, dout as [L, D]; B, C as [L, N] */
+    const ptrdiff_t d = tokens_first ? 1 : L, t = tokens_first ? dim : 1;
+    float *values[6]; /* u, delta, z, dout as [L, dim]; B, C as [L, N] */
     for (int i = 0; i < 6; i++) {
-        size_t columns = i < 4 ? D : N;
+        size_t columns = i < 4 ? dim : N;
         float *random = random_floats(&rng, L * columns, 1, i == 1 ? -2 : 0), *turn = floats(L * columns);
         for (size_t r = 0; r < L; r++)
             for (size_t c = 0; c < columns; c++) turn[c * L + r] = random[r * columns + c];
         values[i] = tokens_first ? random : turn;
     }
-    float *A = random_floats(&rng, D * N, 1, 0);
-    for (size_t i = 0; i < D * N; i++) A[i] = -expf(A[i]);
+    float *A = random_floats(&rng, dim * N, 1, 0);
+    for (size_t i = 0; i < dim * N; i++) A[i] = -expf(A[i]);
     krait_input BC = { NULL, { 0, 0, tokens_first ? 1 : L, tokens_first ? N : 1 } };
     krait_output dBC = { NULL, { 0, 0, BC.stride[2], BC.stride[3] } };
     example e = { .op = { .batch = 1,
-                          .dim = D,
+                          .dim = dim,
                           .length = L,
                           .d_state = N,
                           .u = { values[0], { 0, d, t } },
@@ -244,23 +244,23 @@ static example make_example(bool tokens_first)
                           .B = BC,
                           .C = BC,
                           .delta_softplus = true,
-                          .D = { random_floats(&rng, D, 1, 0), { 1 } },
+                          .D = { random_floats(&rng, dim, 1, 0), { 1 } },
                           .z = { values[2], { 0, d, t } },
-                          .delta_bias = { random_floats(&rng, D, 0.1f, 0), { 1 } },
-                          .initial_state = { random_floats(&rng, D * N, 1, 0), { 0, N, 1 } },
-                          .out = { floats(D * L), { 0, d, t } },
-                          .last_state = { floats(D * N), { 0, N, 1 } } },
+                          .delta_bias = { random_floats(&rng, dim, 0.1f, 0), { 1 } },
+                          .initial_state = { random_floats(&rng, dim * N, 1, 0), { 0, N, 1 } },
+                          .out = { floats(dim * L), { 0, d, t } },
+                          .last_state = { floats(dim * N), { 0, N, 1 } } },
                   .g = { .dout = { values[3], { 0, d, t } },
-                         .dlast_state = { random_floats(&rng, D * N, 1, 0), { 0, N, 1 } },
-                         .du = { floats(D * L), { 0, d, t } },
-                         .ddelta = { floats(D * L), { 0, d, t } },
-                         .dz = { floats(D * L), { 0, d, t } },
-                         .dA = { floats(D * N), { N, 1 } },
+                         .dlast_state = { random_floats(&rng, dim * N, 1, 0), { 0, N, 1 } },
+                         .du = { floats(dim * L), { 0, d, t } },
+                         .ddelta = { floats(dim * L), { 0, d, t } },
+                         .dz = { floats(dim * L), { 0, d, t } },
+                         .dA = { floats(dim * N), { N, 1 } },
                          .dB = dBC,
                          .dC = dBC,
-                         .dD = { floats(D), { 1 } },
-                         .ddelta_bias = { floats(D), { 1 } },
-                         .dinitial_state = { floats(D * N), { 0, N, 1 } } } };
+                         .dD = { floats(dim), { 1 } },
+                         .ddelta_bias = { floats(dim), { 1 } },
+                         .dinitial_state = { floats(dim * N), { 0, N, 1 } } } };
     e.op.B.data = values[4], e.op.C.data = values[5];
     e.g.dB.data = floats(L * N), e.g.dC.data = floats(L * N);
     return e;
@@ -270,7 +270,7 @@ static void both_layouts_give_the_same_bits(void **state)
 {
     (void)state;
     krait_error error;
-    example ours = make_example(true), theirs = make_example(false);
+    example ours = make_example(true, D), theirs = make_example(false, D);
     ours.op.saved = floats(krait_selective_scan_saved(&ours.op));
     assert_ok(krait_selective_scan_forward(&ours.op, &(krait_op_options){ .threads = 1 }, &error));
     assert_ok(krait_selective_scan_forward(&theirs.op, &(krait_op_options){ .threads = 3 }, &error));
@@ -296,13 +296,57 @@ static void both_layouts_give_the_same_bits(void **state)
     free_all();
 }
 
+/* Enough channels that copies go by slices of them. Only sums over channels, which are added slice by slice, may differ from those in the
+ * other layout, and even they not from one number of threads to another. */
+static void slices_of_channels_give_what_the_whole_gives(void **state)
+{
+    (void)state;
+    enum { WIDE = 300 };
+    krait_error error;
+    example ours = make_example(true, WIDE);
+    size_t saved = krait_selective_scan_saved(&ours.op);
+    ours.op.saved = floats(saved);
+    assert_ok(krait_selective_scan_forward(&ours.op, NULL, &error));
+    assert_ok(krait_selective_scan_backward(&ours.op, &ours.g, NULL, &error));
+    float *dB = floats(L * N), *dC = floats(L * N), *first_dB = NULL, *first_dC = NULL;
+    for (size_t i = 0; i < L * N; i++) dB[i % N * L + i / N] = ours.g.dB.data[i], dC[i % N * L + i / N] = ours.g.dC.data[i];
+    for (int way = 0; way < 6; way++) {
+        const krait_op_options options = { .threads = way % 2 ? 1 : way + 3 };
+        example theirs = make_example(false, WIDE);
+        if (way < 3) theirs.op.saved = floats(saved);
+        assert_ok(krait_selective_scan_forward(&theirs.op, &options, &error));
+        if (way < 3) assert_memory_equal(theirs.op.saved, ours.op.saved, saved * sizeof(float));
+        assert_memory_equal(theirs.op.last_state.data, ours.op.last_state.data, WIDE * N * sizeof(float));
+        if (way == 5) theirs.g.dC.data = NULL; /* not wanted */
+        assert_ok(krait_selective_scan_backward(&theirs.op, &theirs.g, &options, &error));
+        for (size_t i = 0; i < L * WIDE; i++) {
+            size_t there = i % WIDE * L + i / WIDE;
+            assert_true(ours.op.out.data[i] == theirs.op.out.data[there]);
+            assert_true(ours.g.du.data[i] == theirs.g.du.data[there]);
+            assert_true(ours.g.ddelta.data[i] == theirs.g.ddelta.data[there]);
+            assert_true(ours.g.dz.data[i] == theirs.g.dz.data[there]);
+        }
+        assert_memory_equal(ours.g.dA.data, theirs.g.dA.data, WIDE * N * sizeof(float));
+        assert_memory_equal(ours.g.dD.data, theirs.g.dD.data, WIDE * sizeof(float));
+        assert_memory_equal(ours.g.ddelta_bias.data, theirs.g.ddelta_bias.data, WIDE * sizeof(float));
+        assert_memory_equal(ours.g.dinitial_state.data, theirs.g.dinitial_state.data, WIDE * N * sizeof(float));
+        assert_close("dB", theirs.g.dB.data, dB, L * N, 2e-6);
+        if (!first_dB) first_dB = theirs.g.dB.data, first_dC = theirs.g.dC.data;
+        assert_memory_equal(theirs.g.dB.data, first_dB, L * N * sizeof(float));
+        if (!theirs.g.dC.data) continue;
+        assert_close("dC", theirs.g.dC.data, dC, L * N, 2e-6);
+        assert_memory_equal(theirs.g.dC.data, first_dC, L * N * sizeof(float));
+    }
+    free_all();
+}
+
 static void sequences_of_variable_length_are_those_sequences_alone(void **state)
 {
     (void)state;
     static const size_t starts[] = { 0, 3, 3, 260, L };
     enum { SEQUENCES = 4 };
     krait_error error;
-    example all = make_example(false), one = make_example(false);
+    example all = make_example(false, D), one = make_example(false, D);
     kr_rng rng;
     kr_rng_seed(&rng, 8);
     float *before = random_floats(&rng, SEQUENCES * D * N, 1, 0), *dlast = random_floats(&rng, SEQUENCES * D * N, 1, 0);
@@ -342,7 +386,7 @@ static void state_updates_are_the_scan_token_by_token(void **state)
 {
     (void)state;
     krait_error error;
-    example e = make_example(true);
+    example e = make_example(true, D);
     e.op.length = 40;
     assert_ok(krait_selective_scan_forward(&e.op, NULL, &error));
     float *h = floats(D * N), *out = floats(D);
@@ -516,7 +560,7 @@ static void refused(krait_status status, const char *text)
 static void wrong_arguments_are_errors_that_name_them(void **state)
 {
     (void)state;
-    const example good = make_example(false);
+    const example good = make_example(false, D);
     example e = good;
 #define BAD(change, text) (e = good, change, refused(krait_selective_scan_forward(&e.op, NULL, &error), text))
     BAD(e.op.u.data = NULL, "u is NULL");
@@ -579,6 +623,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scan_gives_the_reference_vectors),
         cmocka_unit_test(both_layouts_give_the_same_bits),
+        cmocka_unit_test(slices_of_channels_give_what_the_whole_gives),
         cmocka_unit_test(sequences_of_variable_length_are_those_sequences_alone),
         cmocka_unit_test(state_updates_are_the_scan_token_by_token),
         cmocka_unit_test(convolution_gives_the_reference_vectors),

@@ -77,7 +77,59 @@ typedef struct copy {
     bool out;
 } copy;
 
-enum { TILE = 16 }; /* a cache line of floats, so that each line of either side is touched once */
+enum {
+    TILE = 16,
+    BLOCK = 4
+}; /* a cache line of floats, so that each line of either side is touched once; a register of 16 bytes */
+
+typedef float block __attribute__((vector_size(16)));
+typedef int32_t block_order __attribute__((vector_size(16)));
+
+/* Elements of a, 0 to 3, and of b, 4 to 7. */
+#if defined(__clang__)
+#define MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, (block_order){ i, j, k, l })
+#endif
+
+/* to[i, j] = from[j, i], both with rows of whole floats. */
+static inline void turn_block(float *to, ptrdiff_t to_row, const float *from, ptrdiff_t from_row)
+{
+    block a[BLOCK], b[BLOCK], turned[BLOCK];
+    for (int i = 0; i < BLOCK; i++) memcpy(&a[i], from + i * from_row, sizeof a[i]);
+    b[0] = MIX(a[0], a[1], 0, 4, 1, 5), b[1] = MIX(a[0], a[1], 2, 6, 3, 7);
+    b[2] = MIX(a[2], a[3], 0, 4, 1, 5), b[3] = MIX(a[2], a[3], 2, 6, 3, 7);
+    turned[0] = MIX(b[0], b[2], 0, 1, 4, 5), turned[1] = MIX(b[0], b[2], 2, 3, 6, 7);
+    turned[2] = MIX(b[1], b[3], 0, 1, 4, 5), turned[3] = MIX(b[1], b[3], 2, 3, 6, 7);
+    for (int i = 0; i < BLOCK; i++) memcpy(to + i * to_row, &turned[i], sizeof turned[i]);
+}
+
+/* A whole tile whose far rows lie next to each other. One far line after the other: there they are often 4096 bytes apart, or a
+ * multiple, and a cache does not hold sixteen of those. */
+static void turn_tile(float *far, ptrdiff_t column, float *near, ptrdiff_t stride, bool out)
+{
+    for (ptrdiff_t c = 0; c < TILE; c += BLOCK)
+        for (ptrdiff_t r = 0; r < TILE; r += BLOCK)
+            if (out)
+                turn_block(far + c * column + r, column, near + r * stride + c, stride);
+            else
+                turn_block(near + r * stride + c, stride, far + c * column + r, column);
+}
+
+static void copy_tile(const copy *k, size_t r0, size_t r1, size_t c0, size_t c1)
+{
+    float *far = k->far.data + (ptrdiff_t)r0 * k->far.row + (ptrdiff_t)c0 * k->far.column;
+    if (k->pair == 1 && k->far.row == 1 && r1 - r0 == TILE && c1 - c0 == TILE) {
+        turn_tile(far, k->far.column, k->near + r0 * k->stride + c0, (ptrdiff_t)k->stride, k->out);
+        return;
+    }
+    for (size_t r = r0; r < r1; r++)
+        for (size_t c = c0; c < c1; c++) {
+            far = k->far.data + (ptrdiff_t)r * k->far.row + (ptrdiff_t)c * k->far.column;
+            float *near = k->near + r * k->stride + c * k->pair;
+            for (size_t p = 0; p < k->pair; p++) *(k->out ? far + p : near + p) = k->out ? near[p] : far[p];
+        }
+}
 
 static void share(void *context, int thread, int n_threads)
 {
@@ -85,15 +137,8 @@ static void share(void *context, int thread, int n_threads)
     size_t begin, end;
     kr_share(k->columns, TILE, thread, n_threads, &begin, &end);
     for (size_t c0 = begin; c0 < end; c0 += TILE)
-        for (size_t r0 = 0; r0 < k->rows; r0 += TILE) {
-            size_t c1 = end - c0 < TILE ? end : c0 + TILE, r1 = k->rows - r0 < TILE ? k->rows : r0 + TILE;
-            for (size_t r = r0; r < r1; r++)
-                for (size_t c = c0; c < c1; c++) {
-                    float *far = k->far.data + (ptrdiff_t)r * k->far.row + (ptrdiff_t)c * k->far.column;
-                    float *near = k->near + r * k->stride + c * k->pair;
-                    for (size_t p = 0; p < k->pair; p++) *(k->out ? far + p : near + p) = k->out ? near[p] : far[p];
-                }
-        }
+        for (size_t r0 = 0; r0 < k->rows; r0 += TILE)
+            copy_tile(k, r0, k->rows - r0 < TILE ? k->rows : r0 + TILE, c0, end - c0 < TILE ? end : c0 + TILE);
 }
 
 enum { SERIAL = 1 << 15 }; /* elements below which threads cost more than they give */
