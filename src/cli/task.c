@@ -1,5 +1,6 @@
 /* `krait task`: the paper's synthetic tasks, learned and tested. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,7 +55,8 @@ static const kr_option options[] = {
     { KR_OPTION_COUNT, 0, "samples", "N", AT(samples), 1, 1 << 24, .help = "Sequences of each length" },
 
     { KR_OPTION_HEADING, .help = "Results" },
-    { KR_OPTION_FILE, 'o', "out", "FOLDER", AT(out), .help = "Keep the model, metrics.jsonl for krait plot, and results.json" },
+    { KR_OPTION_FILE, 'o', "out", "FOLDER", AT(out),
+      .help = "Keep checkpoints, and go on from them; the model, metrics.jsonl for krait plot, and results.json" },
     { KR_OPTION_TEXTS, 0, "plot", "FILE", AT(pictures),
       .help = "Draw accuracy over length as .svg or .png; may be given several times" },
     { KR_OPTION_TEXT, 0, "size", "WxH", AT(size), .help = "Of the picture in pixels" },
@@ -89,7 +91,9 @@ typedef struct work {
     size_t n_results;
     uint64_t samples;
     krait_config config;
-    kr_task_learned learned;
+    kr_task_position learned;
+    kr_task_setting settings[16]; /* [n_settings] what a folder remembers */
+    size_t n_settings;
     double test_seconds;
     size_t width, height;
 } work;
@@ -121,6 +125,35 @@ static bool choose_lengths(work *w)
     return true;
 }
 
+static void remember(work *w, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void remember(work *w, const char *name, const char *format, ...)
+{
+    kr_task_setting *setting = &w->settings[w->n_settings++];
+    va_list values;
+    va_start(values, format);
+    setting->name = name;
+    vsnprintf(setting->value, sizeof setting->value, format, values);
+    va_end(values);
+}
+
+/* All that what is learned depends on, as it was resolved, but threads and the instruction set, which krait train may change as well. */
+static void remember_all(work *w)
+{
+    const task_values *v = w->values;
+    remember(w, "task", "%s", w->recipe->name);
+    remember(w, "--vocabulary", "%llu", (unsigned long long)v->vocabulary);
+    if (w->task.kind != KR_TASK_INDUCTION) remember(w, "--memory", "%zu", w->task.memory);
+    remember(w, "--length", "%zu", w->lesson.length);
+    remember(w, "--layers", "%llu", (unsigned long long)v->layers);
+    remember(w, "--width", "%llu", (unsigned long long)v->width);
+    remember(w, "--state", "%llu", (unsigned long long)v->state);
+    remember(w, "--steps", "%llu", (unsigned long long)w->lesson.steps);
+    remember(w, "--batch", "%zu", w->lesson.batch_tokens);
+    remember(w, "--lr", "%.9g", w->rate);
+    remember(w, "--seed", "%llu", (unsigned long long)v->seed);
+}
+
 /* The exit code of a wrong command line, or KR_EXIT_OK. */
 static int plan(work *w)
 {
@@ -148,6 +181,7 @@ static int plan(work *w)
     w->lesson = (kr_task_lesson){ &w->task, length, first, batch, r->max_rows, given(v->steps, r->steps), v->seed };
     w->samples = given(v->samples, r->samples);
     w->rate = v->rate > 0 ? v->rate : r->rate;
+    remember_all(w);
     int64_t width = (int64_t)v->width;
     w->config = (krait_config){ .vocab_size = (int64_t)v->vocabulary,
                                 .d_model = width,
@@ -231,42 +265,12 @@ static krait_status path_in(const char *folder, const char *name, char *path, si
     return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: the path is too long", folder);
 }
 
-/* As krait plot reads it: an object a line. */
-static krait_status save_curve(const char *folder, const kr_task_learned *learned, krait_error *error)
-{
-    char path[4096];
-    kr_output out;
-    krait_status status = path_in(folder, "metrics.jsonl", path, sizeof path, error);
-    if (!status) status = kr_output_open(&out, path, error);
-    if (status) return status;
-    for (size_t i = 0; i < learned->n_curve && !status; i++) {
-        const kr_task_point *p = &learned->curve[i];
-        kr_json_writer json = { 0 };
-        kr_json_open(&json, '{');
-        put_integer(&json, "step", p->step);
-        put_integer(&json, "tokens", p->tokens);
-        put_number(&json, "loss", p->loss);
-        put_integer(&json, "length", p->length);
-        kr_json_key(&json, "lr");
-        kr_json_put_float(&json, (float)p->learning_rate);
-        put_number(&json, "grad_norm", p->grad_norm);
-        put_number(&json, "seconds", p->seconds);
-        kr_json_close(&json, '}');
-        if (json.failed) status = kr_fail(error, KRAIT_ERROR_MEMORY, "out of memory");
-        if (!status) status = kr_output_write(&out, json.buffer, json.length, error);
-        if (!status) status = kr_output_write(&out, "\n", 1, error);
-        kr_free(json.buffer);
-    }
-    return kr_output_close(&out, status, error);
-}
-
 static krait_status save_results(const work *w, krait_error *error)
 {
     char path[4096];
     kr_output out;
     kr_json_writer json = { .indent = 2 };
-    krait_status status = save_curve(w->values->out, &w->learned, error);
-    if (!status) status = path_in(w->values->out, "results.json", path, sizeof path, error);
+    krait_status status = path_in(w->values->out, "results.json", path, sizeof path, error);
     if (!status) status = kr_output_open(&out, path, error);
     if (status) return status;
     put_json(&json, w);
@@ -344,6 +348,13 @@ static void put_table(const work *w)
 
 /* ---- the command ------------------------------------------------------------------------------------------------- */
 
+/* Asked before each layer, so that Ctrl-C ends a long step, too. */
+static bool goes_on(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    (void)user, (void)what, (void)done, (void)total;
+    return !kr_interrupted();
+}
+
 static krait_status check_outputs(const task_values *v, krait_error *error)
 {
     struct stat info;
@@ -373,12 +384,10 @@ static krait_status test_model(work *w, const krait_model *model, krait_error *e
     return status;
 }
 
-static krait_status learn_and_test(work *w, krait_error *error)
+static krait_trainer_options trainer_options(const work *w)
 {
     const task_values *v = w->values;
-    krait_trainer *trainer = NULL;
     krait_trainer_options how = krait_trainer_defaults();
-    kr_progress progress;
     uint64_t warmup = w->recipe->warmup < w->lesson.steps ? w->recipe->warmup : 0;
     how.learning_rate = (float)w->rate;
     how.min_learning_rate = (float)w->rate / 100;
@@ -392,21 +401,76 @@ static krait_status learn_and_test(work *w, krait_error *error)
     how.dt_max = (float)w->recipe->dt_max;
     how.threads = (int)v->choice.threads;
     how.isa = kr_session_options(&v->choice).isa;
-    krait_status status = krait_trainer_create(&trainer, &w->config, v->seed, NULL, &how, error);
+    how.progress.report = goes_on;
+    return how;
+}
+
+/* A new trainer, or that of the folder's newest checkpoint. */
+static krait_status begin(work *w, kr_task_folder *folder, krait_trainer **trainer, krait_error *error)
+{
+    const task_values *v = w->values;
+    krait_trainer_options how = trainer_options(w);
+    krait_status status = KRAIT_OK;
+    w->learned = kr_task_begin(&w->lesson);
+    if (v->out) status = kr_task_folder_open(folder, v->out, w->settings, w->n_settings, error);
+    if (status) return status;
+    if (folder->any) {
+        status = kr_task_folder_load(folder, trainer, &how, &w->learned, error);
+        if (!status)
+            fprintf(stderr, "krait task: %s: %s behind step %s of %s\n", v->out,
+                    w->learned.steps < w->lesson.steps ? "going on" : "all is learned, testing what stands",
+                    kr_text_count(w->learned.steps).text, kr_text_count(w->lesson.steps).text);
+        return status;
+    }
+    status = krait_trainer_create(trainer, &w->config, v->seed, NULL, &how, error);
+    /* A checkpoint at once: from now on the settings are known. */
+    if (!status && v->out) status = kr_task_folder_save(folder, *trainer, &w->learned, false, error);
+    return status;
+}
+
+static krait_status learn_and_test(work *w, krait_error *error)
+{
+    const task_values *v = w->values;
+    krait_trainer *trainer = NULL;
+    kr_task_folder folder = { 0 };
+    kr_progress progress;
+    krait_status status = begin(w, &folder, &trainer, error);
     kr_progress_begin(&progress, &kr_command_task, "steps");
-    if (!status) status = kr_task_learn(trainer, &w->lesson, &w->learned, &progress, error);
+    if (!status) status = kr_task_learn(trainer, &w->lesson, &w->learned, v->out ? &folder : NULL, &progress, error);
     kr_progress_end(&progress);
+    if (!status && v->out) status = kr_task_folder_publish(&folder, trainer, error);
     if (!status && !v->json)
-        printf("%s: %s parameters learned from %s tokens in %s steps and %s; loss %.2g at length %zu\n\n", w->recipe->title,
+        printf("%s: %s parameters learned from %s tokens in %s steps and %s; loss %.2g at length %llu\n\n", w->recipe->title,
                kr_text_count(krait_config_parameters(&w->config)).text, kr_text_count(w->learned.tokens).text,
                kr_text_count(w->learned.steps).text, kr_text_seconds(w->learned.seconds).text, w->learned.loss,
-               w->learned.reached);
+               (unsigned long long)w->learned.reached);
     fflush(stdout);
-    if (!status && v->out) status = krait_trainer_save_model(trainer, v->out, KRAIT_WEIGHT_F32, error);
     if (!status) status = test_model(w, krait_trainer_model(trainer), error);
     if (!status && v->out) status = save_results(w, error);
     krait_trainer_free(trainer);
+    kr_task_folder_close(&folder);
     return status;
+}
+
+/* How an interruption leaves things. */
+static int say_interrupted(const work *w)
+{
+    const task_values *v = w->values;
+    kr_text steps = kr_text_count(w->learned.steps), of = kr_text_count(w->lesson.steps);
+    bool learned = w->learned.steps == w->lesson.steps;
+    if (v->choice.model)
+        fputs("krait task: interrupted\n", stderr);
+    else if (v->out && learned)
+        fprintf(stderr, "krait task: interrupted while testing; %s has the model, the same command tests it\n", v->out);
+    else if (v->out)
+        fprintf(stderr, "krait task: interrupted at step %s of %s; to go on: the same command with -o %s\n", steps.text, of.text,
+                v->out);
+    else if (learned)
+        fputs("krait task: interrupted while testing; what was learned is lost: -o FOLDER would have kept it\n", stderr);
+    else
+        fprintf(stderr, "krait task: interrupted at step %s of %s, which are lost: -o FOLDER would have kept them\n", steps.text,
+                of.text);
+    return KR_EXIT_INTERRUPTED;
 }
 
 static krait_status test_given(work *w, krait_error *error)
@@ -444,9 +508,11 @@ static int run_task(const void *values_)
         put_json(&json, &w);
         if (!kr_json_finish(&kr_command_task, &json)) code = KR_EXIT_FAILURE;
     }
-    if (status) code = kr_report_failure(&kr_command_task, &error);
+    if (status == KRAIT_ERROR_INTERRUPTED)
+        code = say_interrupted(&w);
+    else if (status)
+        code = kr_report_failure(&kr_command_task, &error);
     kr_free(w.results);
-    kr_free(w.learned.curve);
     return code;
 }
 
@@ -458,7 +524,9 @@ const kr_command kr_command_task = {
         "Trains a small model on the spot, in minutes on two cores, and shows how often it is right over the length of the "
         "sequences. Induction heads: when a token comes again, say what stood behind it the first time; learned from 256 "
         "tokens, tested up to a million. Selective copying: repeat the tokens that stand scattered among noise. Copying: "
-        "repeat those at the beginning.",
+        "repeat those at the beginning. With -o, whatever ends it - Ctrl-C, a kill - the same command goes on, and what comes of "
+        "it "
+        "is bit for bit what it would have been.",
     .examples = "  krait task induction --plot accuracy.svg\n"
                 "  krait task selective-copying --memory 4 --test 64,1024\n"
                 "  krait task induction -o heads && krait plot heads\n"

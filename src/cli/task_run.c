@@ -12,6 +12,8 @@
 #define LEARNED_LOSS 0.1 /* nats: sequences grow when the mean loss is below it */
 #define LOSS_DECAY   0.9
 #define CURVE_EVERY  20
+#define SAVE_EVERY   100  /* steps, */
+#define SAVE_SECONDS 60.0 /* or so long: whichever is earlier */
 
 typedef struct batch {
     krait_train_row *rows;
@@ -78,47 +80,63 @@ static size_t length_of_step(uint64_t s, size_t first, size_t length)
     return s % 3 == 2 && n ? lengths[s / 3 % n] : length;
 }
 
-krait_status kr_task_learn(krait_trainer *trainer, const kr_task_lesson *lesson, kr_task_learned *learned, kr_progress *progress,
-                           krait_error *error)
+kr_task_position kr_task_begin(const kr_task_lesson *lesson)
+{
+    size_t first = lesson->first_length < lesson->length ? lesson->first_length : lesson->length;
+    return (kr_task_position){ .length = first, .reached = first };
+}
+
+/* One step. An interruption in the middle of it has changed nothing. */
+static krait_status next_step(krait_trainer *trainer, const kr_task_lesson *lesson, batch *b, kr_task_position *p,
+                              kr_task_folder *folder, krait_error *error)
+{
+    krait_train_step step;
+    double began = kr_now();
+    size_t first = lesson->first_length < lesson->length ? lesson->first_length : lesson->length;
+    uint64_t next = p->next, s = p->steps;
+    fill_batch(b, lesson, length_of_step(s, first, (size_t)p->length), &next);
+    krait_status status = learn_step(trainer, b, &step, error);
+    if (status) return status;
+    p->next = next;
+    if (b->length == p->length) {
+        p->weight = LOSS_DECAY * p->weight + (1 - LOSS_DECAY);
+        p->mean += (step.loss - p->mean) * (1 - LOSS_DECAY) / p->weight;
+    }
+    p->tokens += b->n_rows * b->length;
+    p->steps = s + 1;
+    p->loss = p->mean;
+    p->reached = p->length;
+    p->seconds += kr_now() - began;
+    if (p->length < lesson->length && p->mean < LEARNED_LOSS && p->weight > 0.6) {
+        p->length = 2 * p->length < lesson->length ? 2 * p->length : lesson->length;
+        p->mean = p->weight = 0;
+    }
+    if (!folder || (s % CURVE_EVERY != 0 && s + 1 != lesson->steps)) return KRAIT_OK;
+    return kr_task_folder_add(
+        folder, &(kr_task_point){ step.step, p->tokens, p->reached, step.loss, step.learning_rate, step.grad_norm, p->seconds },
+        error);
+}
+
+krait_status kr_task_learn(krait_trainer *trainer, const kr_task_lesson *lesson, kr_task_position *position,
+                           kr_task_folder *folder, kr_progress *progress, krait_error *error)
 {
     batch b;
-    uint64_t next = 0;
-    double began = kr_now(), mean = 0, weight = 0;
-    size_t first = lesson->first_length < lesson->length ? lesson->first_length : lesson->length, length = first;
-    *learned = (kr_task_learned){ .curve = kr_alloc(lesson->steps / CURVE_EVERY + 2, sizeof *learned->curve) };
     krait_status status = make_batch(&b, lesson, error);
-    if (!status && !learned->curve) status = kr_fail_memory(error, "curve", lesson->steps / CURVE_EVERY * sizeof *learned->curve);
-    for (uint64_t s = 0; s < lesson->steps && !status; s++) {
-        krait_train_step step;
+    bool stop = false;
+    while (position->steps < lesson->steps && !status && !stop) {
         char what[64];
-        fill_batch(&b, lesson, length_of_step(s, first, length), &next);
-        status = learn_step(trainer, &b, &step, error);
-        if (status) break;
-        if (b.length == length) {
-            weight = LOSS_DECAY * weight + (1 - LOSS_DECAY);
-            mean += (step.loss - mean) * (1 - LOSS_DECAY) / weight;
-        }
-        learned->tokens += b.n_rows * b.length;
-        if (s % CURVE_EVERY == 0 || s + 1 == lesson->steps)
-            learned->curve[learned->n_curve++] = (kr_task_point){ step.step,          learned->tokens, length,          step.loss,
-                                                                  step.learning_rate, step.grad_norm,  kr_now() - began };
-        learned->steps = s + 1;
-        learned->loss = mean;
-        learned->reached = length;
-        snprintf(what, sizeof what, "learning at length %zu, loss %.2g", length, mean);
-        if (!kr_progress_report(progress, what, s + 1, lesson->steps))
-            status = kr_fail(error, KRAIT_ERROR_INTERRUPTED, "interrupted");
-        if (length < lesson->length && mean < LEARNED_LOSS && weight > 0.6) {
-            length = 2 * length < lesson->length ? 2 * length : lesson->length;
-            mean = weight = 0;
-        }
+        status = next_step(trainer, lesson, &b, position, folder, error);
+        stop = status == KRAIT_ERROR_INTERRUPTED;
+        if (status && !stop) break;
+        snprintf(what, sizeof what, "learning at length %zu, loss %.2g", (size_t)position->reached, position->loss);
+        if (!stop) stop = !kr_progress_report(progress, what, position->steps, lesson->steps);
+        bool end = position->steps == lesson->steps, due = end || stop || position->steps % SAVE_EVERY == 0;
+        status = KRAIT_OK;
+        if (folder && (due || kr_now() - folder->saved_at >= SAVE_SECONDS))
+            status = kr_task_folder_save(folder, trainer, position, end, error);
     }
-    learned->seconds = kr_now() - began;
     free_batch(&b);
-    if (status) {
-        kr_free(learned->curve);
-        learned->curve = NULL;
-    }
+    if (!status && position->steps < lesson->steps) status = kr_fail(error, KRAIT_ERROR_INTERRUPTED, "interrupted");
     return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/progress.h"
 #include "cli/task_data.h"
+#include "cli/task_folder.h"
 #include "krait/train.h"
 
 /* Sequences are short at first and twice as long whenever the loss has come down, up to `length` and never beyond: a circuit that is found
@@ -18,22 +19,12 @@ typedef struct kr_task_lesson {
     uint64_t seed;
 } kr_task_lesson;
 
-typedef struct kr_task_point {
-    uint64_t step, tokens; /* so far */
-    size_t length;
-    double loss, learning_rate, grad_norm, seconds;
-} kr_task_point;
-
-typedef struct kr_task_learned {
-    uint64_t steps, tokens;
-    double seconds, loss; /* loss: a mean of the last steps at `reached` */
-    size_t reached;       /* the longest that sequences became */
-    kr_task_point *curve; /* [n_curve], one for every few steps; kr_free() it */
-    size_t n_curve;
-} kr_task_learned;
-
-krait_status kr_task_learn(krait_trainer *trainer, const kr_task_lesson *lesson, kr_task_learned *learned, kr_progress *progress,
-                           krait_error *error);
+/* The position before anything is learned. */
+kr_task_position kr_task_begin(const kr_task_lesson *lesson);
+/* From `position` to the end of the lesson. With a folder (NULL: none) it is kept there from time to time, at the end, and when `progress` or the
+ * trainer's own callback asks to stop: KRAIT_ERROR_INTERRUPTED then leaves the position of the last whole step. */
+krait_status kr_task_learn(krait_trainer *trainer, const kr_task_lesson *lesson, kr_task_position *position,
+                           kr_task_folder *folder, kr_progress *progress, krait_error *error);
 
 typedef struct kr_task_result {
     uint64_t length;
