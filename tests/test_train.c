@@ -54,49 +54,68 @@ static void gradients_are_those_of_the_reference(void **state)
     }
 }
 
+/* Ten steps of a model; false: its vectors have none.
+ *
+ * The reference states 1e-4 of the largest magnitude. A loss or a norm is one number of a sum over everything: measured on plain C, AVX2 and AVX-512,
+ * none of five models and ten steps is off by more than 4.4e-7, so that 1e-5 leaves room for other orders of sums and none for an error. The same goes for
+ * parameters after ten steps (at most 1.2e-6; in_proj of `wide` 4e-6), but for one element of in_proj in `tiny`: its gradient is 1.2e-8 where
+ * the largest is 1.4, less than the rounding of what it is a sum of, and AdamW divides it by its own size. It is off by 1.6e-4. */
+static bool check_ten_steps(const char *name, krait_isa isa)
+{
+    krait_error error;
+    reference r = open_reference(name);
+    bool there = fixture_has(r.expected, "train.losses");
+    if (there) {
+        krait_trainer_options options = constant();
+        options.isa = isa;
+        krait_trainer *trainer = trainer_of(&r, &options);
+        size_t steps, count;
+        char what[256];
+        float *losses = fixture_floats(r.expected, "train.losses", &steps),
+              *norms = fixture_floats(r.expected, "train.grad_norms", &steps);
+        assert_int_equal(steps, 10);
+        for (size_t s = 0; s < steps; s++) {
+            krait_train_step step;
+            assert_ok(krait_trainer_accumulate(trainer, r.rows, r.batch, &error));
+            assert_ok(krait_trainer_update(trainer, &step, &error));
+            assert_int_equal(step.step, s + 1);
+            assert_int_equal(step.n_targets, r.batch * (r.length - 1));
+            assert_true(step.finite);
+            float loss = (float)step.loss, norm = (float)step.grad_norm;
+            snprintf(what, sizeof what, "%s, %s, step %zu: loss", name, krait_isa_name(isa), s);
+            assert_close(what, &loss, &losses[s], 1, 1e-5);
+            snprintf(what, sizeof what, "%s, %s, step %zu: gradient norm", name, krait_isa_name(isa), s);
+            assert_close(what, &norm, &norms[s], 1, 1e-5);
+        }
+        for (size_t t = 0; t < krait_checkpoint_n_tensors(r.expected); t++) {
+            krait_tensor_info info;
+            assert_int_equal(krait_checkpoint_tensor(r.expected, t, &info), KRAIT_OK);
+            if (strncmp(info.name, "train.after.", 12) != 0) continue;
+            bool tiny = strcmp(name, "tiny") == 0 && strstr(info.name, "in_proj");
+            float *expected = fixture_floats(r.expected, info.name, &count), *found = malloc(count * sizeof *found);
+            assert_ok(krait_trainer_parameter(trainer, info.name + 12, found, count, &error));
+            snprintf(what, sizeof what, "%s, %s: %s", name, krait_isa_name(isa), info.name);
+            assert_close(what, found, expected, count, tiny ? 1e-3 : 1e-5);
+            free(expected);
+            free(found);
+        }
+        free(losses);
+        free(norms);
+        krait_trainer_free(trainer);
+    }
+    close_reference(&r);
+    return there;
+}
+
 static void ten_steps_are_those_of_the_reference(void **state)
 {
     (void)state;
-    size_t curves = 0;
-    for (size_t i = 0; i < N_MODELS; i++) {
-        krait_error error;
-        reference r = open_reference(reference_names[i]);
-        if (fixture_has(r.expected, "train.losses")) {
-            krait_trainer_options options = constant();
-            krait_trainer *trainer = trainer_of(&r, &options);
-            size_t steps, count;
-            float *losses = fixture_floats(r.expected, "train.losses", &steps),
-                  *norms = fixture_floats(r.expected, "train.grad_norms", &steps);
-            assert_int_equal(steps, 10);
-            for (size_t s = 0; s < steps; s++) {
-                krait_train_step step;
-                assert_ok(krait_trainer_accumulate(trainer, r.rows, r.batch, &error));
-                assert_ok(krait_trainer_update(trainer, &step, &error));
-                assert_int_equal(step.step, s + 1);
-                assert_int_equal(step.n_targets, r.batch * (r.length - 1));
-                assert_true(step.finite);
-                float loss = (float)step.loss, norm = (float)step.grad_norm;
-                assert_close("loss", &loss, &losses[s], 1, 1e-4);
-                assert_close("gradient norm", &norm, &norms[s], 1, 1e-3);
-            }
-            for (size_t t = 0; t < krait_checkpoint_n_tensors(r.expected); t++) {
-                krait_tensor_info info;
-                assert_int_equal(krait_checkpoint_tensor(r.expected, t, &info), KRAIT_OK);
-                if (strncmp(info.name, "train.after.", 12) != 0) continue;
-                float *expected = fixture_floats(r.expected, info.name, &count), *found = malloc(count * sizeof *found);
-                assert_ok(krait_trainer_parameter(trainer, info.name + 12, found, count, &error));
-                assert_close(info.name, found, expected, count, 1e-3);
-                free(expected);
-                free(found);
-            }
-            free(losses);
-            free(norms);
-            krait_trainer_free(trainer);
-            curves++;
-        }
-        close_reference(&r);
+    for (int isa = KRAIT_ISA_AUTO; isa < KRAIT_N_ISAS; isa++) {
+        size_t curves = 0;
+        if (isa != KRAIT_ISA_AUTO && !krait_isa_available((krait_isa)isa)) continue;
+        for (size_t i = 0; i < N_MODELS; i++) curves += check_ten_steps(reference_names[i], (krait_isa)isa);
+        assert_int_equal(curves, 5);
     }
-    assert_int_equal(curves, 5);
 }
 
 static void loss_goes_down(void **state)
