@@ -9,7 +9,7 @@ help:
 	@echo "make run      set up, build, and let the bundled model continue a sentence (PROMPT=...)"
 	@echo "make test     set up, build, and run all tests"
 	@echo "make test-torch  the Python package with PyTorch and transformers, which it installs into build/"
-	@echo "make wheel    the Python wheel, into build/wheel"
+	@echo "make wheel    the Python wheel, into build/wheel; make wheel-arm64: the one for arm64, cross-built and tried under emulation"
 	@echo "make bench    the speed of a 130m model beside the machine's limits"
 	@echo "make install  into PREFIX=$(PREFIX)"
 	@echo "make format   clang-format the sources"
@@ -45,6 +45,10 @@ test-torch: setup-run-test build
 wheel: setup-run
 	@tools/wheel.sh
 
+wheel-arm64: setup-run-arm64
+	@tools/wheel.sh --arch arm64
+	@tests/check_wheel.sh build/wheel/krait-*_aarch64.whl
+
 bench: setup-run program
 	@$(BUILD)/krait bench --shape 130m
 
@@ -59,5 +63,5 @@ clean:
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL: # set up before building; the build has its own jobs
-.PHONY: help configure build program run test test-torch wheel bench install format clean
+.PHONY: help configure build program run test test-torch wheel wheel-arm64 bench install format clean
 .DEFAULT_GOAL := help

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh LIST...: installs the packages of tools/packages.txt in the lists named (run, test, ci), if any is missing.
+# setup.sh LIST...: installs the packages of tools/packages.txt in the lists named (run, test, arm64, ci), if any is missing.
 # Fast and silent when nothing is. A package that cannot be had is a warning: the build then does without it where it can.
 set -u
 cd "$(dirname "$0")" || exit 1
