@@ -36,10 +36,16 @@ run: setup-run program
 test: setup-run-test build
 	@cd $(BUILD) && $(if $(KRAIT_DATA),,env -u CI )ctest --output-on-failure -j $(JOBS)
 
-# What needs PyTorch; `make test` runs the rest.
+# What needs PyTorch; `make test` runs the rest. With transformers' version 4 as well, and with the system's PyTorch, Debian's being of before custom operators.
+test-torch: export PYTHONPATH := $(CURDIR)/python
+test-torch: export KRAIT_LIBRARY := $(CURDIR)/$(BUILD)/libkrait.so.0
+test-torch: export OMP_WAIT_POLICY := passive
 test-torch: setup-run-test build
 	@tools/torch-env.sh
-	@PYTHONPATH=python KRAIT_LIBRARY=$(CURDIR)/$(BUILD)/libkrait.so.0 OMP_WAIT_POLICY=passive build/torch-env/bin/python -m pytest -q -rs tests/python -k torch
+	@build/torch-env/bin/python -m pytest -q -rs tests/python -k torch
+	@PYTHONPATH=$(CURDIR)/build/torch-env/transformers-4:$(CURDIR)/python build/torch-env/bin/python -m pytest -q -rs tests/python/test_torch_models.py -k transformers
+	@if /usr/bin/python3 -c 'import torch, numpy, pytest' 2>/dev/null; then /usr/bin/python3 -m pytest -q -rs tests/python -k 'torch and not examples'; \
+	    else echo 'no PyTorch of the system (Debian: python3-torch): not tried with it'; fi
 	@build/torch-env/bin/mypy python/krait
 
 wheel: setup-run

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
+import krait  # noqa: E402
 from krait import torch as kt  # noqa: E402
 
 CASES = [{}, {"groups": 2}, {"fixed": True}, {"is_complex": True}, {"length": 1}, {"dim": 40, "length": 300, "n": 16}]
@@ -257,6 +258,16 @@ def test_operators_keep_their_promises() -> None:
     torch.library.opcheck(torch.ops.krait.selective_scan.default, (*[x[k] for k in order], True, x["initial_state"], None, True))
     torch.library.opcheck(torch.ops.krait.causal_conv1d.default, (x["u"], torch.randn(8, 4), None, True, None, None))
     torch.library.opcheck(torch.ops.krait.rms_norm.default, (torch.randn(3, 8, requires_grad=True), torch.ones(8), 1e-5))
+
+
+@modern
+def test_tensors_of_another_device_are_named() -> None:
+    fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+    with fake_tensor.FakeTensorMode():  # a GPU that is not there
+        u, A, B, w = (torch.empty(*shape, device="cuda") for shape in ((1, 8, 4), (8, 4), (1, 4, 4), (4,)))
+        for call in (lambda: kt.selective_scan_fn(u, u, A, B, B), lambda: kt.causal_conv1d_fn(u, A), lambda: kt.rms_norm_fn(u, w, None)):
+            with pytest.raises(krait.ArgumentError, match=r"^(u|x): expected a dense tensor on the CPU, found one on cuda:0"):
+                call()
 
 
 @pytest.mark.skipif(os.environ.get("KRAIT_TORCH_PLAIN") == "1", reason="is running so")

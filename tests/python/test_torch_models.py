@@ -1,5 +1,6 @@
 """Modules, install(), and transformers on top. Needs torch; transformers for its part."""
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,7 @@ try:
 except ImportError:
     print("gone")
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**__import__("os").environ, "PYTHONPATH": str(Path(krait.__file__).parent.parent)})
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(krait.__file__).parent.parent)})
     assert result.returncode == 0 and result.stdout == "gone\n", result.stderr
 
 
@@ -96,8 +97,17 @@ FAMILIES = [("MambaConfig", "MambaForCausalLM"), ("FalconMambaConfig", "FalconMa
 
 
 @pytest.mark.parametrize("config,name", FAMILIES)
-def test_transformers_give_the_same(config: str, name: str) -> None:
+def test_transformers_give_the_same(config: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
+    scans = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal scans
+        scans += 1
+        return scan_forward(*arguments)
+
+    scan_forward = kt._core.scan_forward
+    monkeypatch.setattr(kt._core, "scan_forward", counted)
     torch.manual_seed(0)
     model = getattr(transformers, name)(getattr(transformers, config)(vocab_size=100, hidden_size=64, num_hidden_layers=3, state_size=8,
                                                                       intermediate_size=128, pad_token_id=99, eos_token_id=98))
@@ -116,12 +126,15 @@ def test_transformers_give_the_same(config: str, name: str) -> None:
         return logits, text, [p.grad.clone() for p in model.parameters()]
 
     before = run()
-    assert kt.install()
+    assert scans == 0 and kt.install()
     try:
         found = run()
     finally:
         kt.uninstall()
+    assert scans >= 3 * 3  # layers, and times that the whole text is read
+    scans = 0
     after = run()
+    assert scans == 0
     assert torch.allclose(found[0], before[0], atol=1e-5) and torch.equal(found[1], before[1])
     for a, b in zip(found[2], before[2]):
         assert (a - b).abs().max() <= 1e-4 * b.abs().max()
@@ -137,6 +150,6 @@ from transformers.models.mamba import modeling_mamba as m
 from transformers.models.falcon_mamba import modeling_falcon_mamba as f
 assert m.mamba_inner_fn.__module__.startswith("krait") and f.causal_conv1d_fn.__module__.startswith("krait"), m.mamba_inner_fn
 """
-    env = {**__import__("os").environ, "PYTHONPATH": str(Path(krait.__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(krait.__file__).parent.parent), os.environ.get("PYTHONPATH")]))}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert result.returncode == 0, result.stderr
