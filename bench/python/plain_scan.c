@@ -11,8 +11,8 @@
 static inline float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
 static inline float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
-void plain_scan_forward(long batch, long dim, long length, const float *u, const float *delta, const float *A, const float *B, const float *C,
-                        const float *D, const float *z, float *y)
+void plain_scan_forward(long batch, long dim, long length, const float *u, const float *delta, const float *A, const float *B,
+                        const float *C, const float *D, const float *z, float *y)
 {
 #pragma omp parallel for collapse(2) schedule(static)
     for (long b = 0; b < batch; b++)
@@ -32,9 +32,9 @@ void plain_scan_forward(long batch, long dim, long length, const float *u, const
 }
 
 /* dB and dC [threads of batch, length, n] are added to: a batch row belongs to one thread at a time. */
-void plain_scan_backward(long batch, long dim, long length, const float *u, const float *delta, const float *A, const float *B, const float *C,
-                         const float *D, const float *z, const float *dy, float *du, float *ddelta, float *dA, float *dB, float *dC, float *dD,
-                         float *dz)
+void plain_scan_backward(long batch, long dim, long length, const float *u, const float *delta, const float *A, const float *B,
+                         const float *C, const float *D, const float *z, const float *dy, float *du, float *ddelta, float *dA,
+                         float *dB, float *dC, float *dD, float *dz)
 {
 #pragma omp parallel
     {
@@ -55,9 +55,11 @@ void plain_scan_backward(long batch, long dim, long length, const float *u, cons
                 }
                 float dh[N] = { 0 };
                 for (long t = length - 1; t >= 0; t--) {
-                    const float *Bt = B + (b * length + t) * N, *Ct = C + (b * length + t) * N, *h = states + (t + 1) * N, *before = states + t * N;
+                    const float *Bt = B + (b * length + t) * N, *Ct = C + (b * length + t) * N, *h = states + (t + 1) * N,
+                                *before = states + t * N;
                     float *dBt = dB + (b * length + t) * N, *dCt = dC + (b * length + t) * N;
-                    float x = u[row + t], dt = softplus(delta[row + t]), s = sigmoid(z[row + t]), silu = z[row + t] * s, sum = 0, d_dt = 0, d_in = 0;
+                    float x = u[row + t], dt = softplus(delta[row + t]), s = sigmoid(z[row + t]), silu = z[row + t] * s, sum = 0,
+                          d_dt = 0, d_in = 0;
                     for (int n = 0; n < N; n++) sum += h[n] * Ct[n];
                     float out = sum + D[d] * x, g = dy[row + t] * silu;
                     dz[row + t] = dy[row + t] * out * (s + silu * (1 - s));
