@@ -7,7 +7,7 @@ import threading
 from ctypes import byref, c_int64, c_void_p
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class Config:
     @classmethod
     def _of(cls, c: _abi.krait_config) -> "Config":
         same = {name: getattr(c, name) for name in ("vocab_size", "d_model", "n_layer", "d_inner", "d_state", "d_conv", "dt_rank",
-                                                    "proj_bias", "conv_bias", "tied_head", "norm_eps")}
+                                                    "proj_bias", "conv_bias", "tied_head")}
+        same["norm_eps"] = float(str(np.float32(c.norm_eps)))  # 1e-05, not 9.999999747378752e-06
         return cls(family=lib.krait_family_name(c.family).decode(), bos_id=c.bos_id if c.bos_id >= 0 else None,
                    eos_id=c.eos_id if c.eos_id >= 0 else None, parameters=int(lib.krait_config_parameters(byref(c))), **same)
 
@@ -92,10 +93,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Score:
-    """Log-likelihood of a text, in nats, and the number of tokens that were scored."""
+    """Log-likelihood of a text, in nats, and the number of tokens that were scored. logprobs: of each of them, in order."""
 
     logprob: float
     n_tokens: int
+    logprobs: Tuple[float, ...] = ()
 
     @property
     def per_token(self) -> float:
@@ -384,7 +386,8 @@ class Model(Handle):
         results = []
         for i, text in enumerate(texts):
             ids = as_prompt(self, text, False, f"texts[{i}]")
-            state, total, n = base.clone(), 0.0, 0
+            state, total = base.clone(), 0.0
+            logprobs: List[float] = []
             previous = first
             for at in range(0, ids.size, 128):
                 part = ids[at : at + 128]
@@ -396,9 +399,10 @@ class Model(Handle):
                     continue
                 wide = above.astype(np.float64)
                 top = wide.max(axis=1)
-                total += float((wide[np.arange(targets.size), targets] - top - np.log(np.exp(wide - top[:, None]).sum(axis=1))).sum())
-                n += int(targets.size)
-            results.append(Score(total, n))
+                found = wide[np.arange(targets.size), targets] - top - np.log(np.exp(wide - top[:, None]).sum(axis=1))
+                total += float(found.sum())
+                logprobs += found.tolist()
+            results.append(Score(total, len(logprobs), tuple(logprobs)))
         return results
 
     def perplexity(self, text: Any, *, window: int = 0, bos: bool = False,

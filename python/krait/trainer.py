@@ -17,7 +17,7 @@ from ._handle import Handle
 from ._library import call, lib, path_bytes
 from .model import Model, config_of, dtype_of, locate
 from .state import State
-from .tokenizer import strings
+from .tokenizer import Tokenizer, strings
 
 SCHEDULES = {"cosine": _abi.KRAIT_SCHEDULE_COSINE, "wsd": _abi.KRAIT_SCHEDULE_WSD, "constant": _abi.KRAIT_SCHEDULE_CONSTANT}
 
@@ -224,10 +224,22 @@ class Trainer(Handle):
             call(function, pointer, c_string(name, "name"), address(out), out.size)
         return out
 
-    def save_model(self, folder: Any, dtype: str = "f32") -> None:
-        """Writes a model in the layout of Hugging Face into a folder that is new or empty."""
+    def save_model(self, folder: Any, dtype: str = "f32", tokenizer: Any = None) -> None:
+        """Writes a model in the layout of Hugging Face into a folder that is new or empty. tokenizer: the path of a tokenizer.json that is to be beside
+        it, so that the model reads and writes text."""
+        if tokenizer is not None:
+            with Tokenizer.load(tokenizer) as known:
+                if known.vocab_size > self.model.config.vocab_size:
+                    raise errors.ArgumentError(f"tokenizer: expected at most {self.model.config.vocab_size} tokens, as the model, found {known.vocab_size}")
+            try:
+                written = Path(os.fsdecode(tokenizer)).read_bytes()
+                json.loads(written)
+            except (OSError, ValueError):  # a folder, a GGUF file
+                raise errors.UnsupportedError(f"tokenizer: expected the path of a tokenizer.json, found {os.fsdecode(tokenizer)}") from None
         with self._in_use(alone=True) as pointer:
             call(lib.krait_trainer_save_model, pointer, path_bytes(folder), dtype_of(dtype))
+        if tokenizer is not None:
+            (Path(os.fsdecode(folder)) / "tokenizer.json").write_bytes(written)
 
     def save_state(self, path: Any) -> None:
         """The optimizer's moments and the number of steps. With the model saved as float32 beside it, training goes on bit for bit."""

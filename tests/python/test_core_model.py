@@ -103,6 +103,16 @@ def test_scores_add_up(text_model: Any) -> None:
     both = text_model.score(" knocked", context="She").logprob + text_model.score(" twice", context="She knocked").logprob
     assert math.isclose(text_model.score(" knocked twice", context="She").logprob, both, rel_tol=1e-4)
     assert text_model.score([]) == [] and text_model.score("").n_tokens == 0
+    logits = text_model.logits(text).astype(np.float64)  # each token by itself, and over the borders of the parts in which it is computed
+    expected = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[np.arange(whole.n_tokens), text_model.tokenizer.encode(text)[1:]]
+    assert len(whole.logprobs) == whole.n_tokens and np.allclose(whole.logprobs, expected, atol=1e-4)
+    assert math.isclose(sum(whole.logprobs), whole.logprob, rel_tol=1e-9)
+    long = text_model.score(text * 20)
+    assert len(long.logprobs) > 256 and np.allclose(long.logprobs[: whole.n_tokens], whole.logprobs, atol=1e-4)
+
+
+def test_a_config_has_the_numbers_that_were_written(tiny: Any) -> None:
+    assert tiny.config.norm_eps == 1e-5
 
 
 def test_weight_types_and_comparison(text_model: Any) -> None:

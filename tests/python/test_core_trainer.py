@@ -348,3 +348,20 @@ def test_wrong_settings(tmp_path: Path) -> None:
         krait.train({**good, "train": {**good["train"], "learning_rate": 1e-3}}, out=tmp_path / "done")
     with pytest.raises(TypeError, match="on_event"):
         krait.train(good, out=tmp_path / "run", on_event=5)  # type: ignore[arg-type]
+
+
+def test_a_model_is_saved_with_its_tokenizer(tmp_path: Path) -> None:
+    made = krait.train_tokenizer(tmp_path / "dna.json", kind="characters", alphabet="ACGTN")
+    trainer = krait.Trainer({"vocab_size": made.vocab_size, "d_model": 16, "n_layer": 1})
+    trainer.save_model(tmp_path / "m", tokenizer=tmp_path / "dna.json")
+    model = krait.Model.load(tmp_path / "m")
+    assert model.tokenizer is not None and model.tokenizer.encode("ACGT").tolist() == made.encode("ACGT").tolist()
+    assert (tmp_path / "m" / "tokenizer.json").read_bytes() == (tmp_path / "dna.json").read_bytes()
+    small = krait.Trainer({"vocab_size": 4, "d_model": 16, "n_layer": 1})
+    for tokenizer, error, message in ((tmp_path / "dna.json", krait.ArgumentError, r"tokenizer: expected at most 4 tokens, as the model, found 7"),
+                                      (tmp_path / "none.json", krait.FileError, "none.json"), (3, TypeError, "")):
+        with pytest.raises(error, match=message):
+            small.save_model(tmp_path / "not", tokenizer=tokenizer)
+    with pytest.raises(krait.UnsupportedError, match="expected the path of a tokenizer.json"):
+        trainer.save_model(tmp_path / "not", tokenizer=tmp_path / "m")
+    assert not (tmp_path / "not").exists()
