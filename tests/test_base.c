@@ -16,6 +16,7 @@
 
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/status.h"
@@ -276,6 +277,30 @@ static void unwritable_places_are_named(void **state)
     assert_int_equal(kr_writer_open(&writer, path, &error), KRAIT_ERROR_IO);
     assert_int_equal(chmod(folder, 0700), 0);
     kr_free(path);
+}
+
+/* Of pieces of a megabyte, whose pages are let go of: the same as of all bytes at once. */
+static void the_checksum_of_a_file_is_that_of_its_bytes(void **state)
+{
+    (void)state;
+    enum { PIECE = 1 << 20, MOST = 3 * PIECE + 100 };
+    static const size_t sizes[] = { 0, 1, 31, 32, 33, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, MOST };
+    unsigned char *bytes = malloc(MOST);
+    krait_error error;
+    kr_rng rng;
+    kr_rng_seed(&rng, 1);
+    for (size_t i = 0; i < MOST; i++) bytes[i] = (unsigned char)kr_rng_u32(&rng);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        kr_file file;
+        char *path = in_folder("sum");
+        write_file(path, (const char *)bytes, sizes[i]);
+        assert_int_equal(kr_file_open(&file, path, &error), KRAIT_OK);
+        assert_true(kr_file_checksum(&file) == kr_checksum(bytes, sizes[i]));
+        assert_memory_equal(file.data, bytes, sizes[i]); /* it can still be read */
+        kr_file_close(&file);
+        kr_free(path);
+    }
+    free(bytes);
 }
 
 static void only_regular_files_are_read(void **state)
@@ -567,6 +592,7 @@ int main(void)
         cmocka_unit_test(an_abandoned_file_leaves_the_old_one),
         cmocka_unit_test(a_full_disk_is_an_error),
         cmocka_unit_test(unwritable_places_are_named),
+        cmocka_unit_test(the_checksum_of_a_file_is_that_of_its_bytes),
         cmocka_unit_test(only_regular_files_are_read),
         cmocka_unit_test(every_two_and_three_byte_sequence_is_judged_rightly),
         cmocka_unit_test(every_code_point_is_put_and_read_back),

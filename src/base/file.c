@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 
 krait_status kr_file_open(kr_file *file, const char *path, krait_error *error)
@@ -48,6 +49,18 @@ krait_status kr_file_borrow(kr_file *file, const char *name, const void *data, s
 void kr_file_forget(const kr_file *file)
 {
     if (file->mapped) madvise((void *)file->data, file->size, MADV_DONTNEED);
+}
+
+uint64_t kr_file_checksum(const kr_file *file)
+{
+    enum { PIECE = 1 << 20 }; /* whole pages */
+    kr_checksum_sums sums = kr_checksum_begin();
+    size_t at = 0;
+    for (; file->size - at > PIECE; at += PIECE) {
+        kr_checksum_add(&sums, file->data + at, PIECE);
+        if (file->mapped) madvise((void *)(file->data + at), PIECE, MADV_DONTNEED);
+    }
+    return kr_checksum_end(&sums, file->data + at, file->size - at);
 }
 
 void kr_file_close(kr_file *file)

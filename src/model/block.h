@@ -128,7 +128,7 @@ typedef struct kr_block {
 
     /* Training: floats that a layer keeps, floats of working memory (chunks: kr_scan_chunks()), bytes of scratch. */
     size_t (*saved_size)(const krait_config *config, size_t n_tokens, size_t chunks, kr_keep keep);
-    size_t (*train_work_size)(const krait_config *config, size_t n_tokens, size_t chunks);
+    size_t (*train_work_size)(const krait_config *config, size_t n_tokens, size_t chunks, kr_keep keep);
     size_t (*train_scratch_size)(const kr_device *device, int threads, const krait_config *config, size_t n_tokens);
     void (*train_forward)(const kr_exec *exec, const krait_config *config, const void *layer, const kr_block_training *training);
     /* gradients: the layer's struct once more, its fields where the gradients are added up (that of A is A's, not A_log's); NULL

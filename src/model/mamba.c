@@ -285,10 +285,10 @@ static size_t saved_size(const krait_config *config, size_t n_tokens, size_t chu
     return carve_saved(&t, NULL, config, n_tokens, chunks, keep);
 }
 
-static size_t train_work_size(const krait_config *config, size_t n_tokens, size_t chunks)
+static size_t train_work_size(const krait_config *config, size_t n_tokens, size_t chunks, kr_keep keep)
 {
     train_work t;
-    return carve_work(&t, NULL, config, n_tokens, chunks, KR_KEEP_RESIDUAL);
+    return carve_work(&t, NULL, config, n_tokens, chunks, keep);
 }
 
 static size_t train_scratch_size(const kr_device *device, int threads, const krait_config *config, size_t n_tokens)

@@ -32,7 +32,7 @@ static bool size_up(kr_train_memory *m, sizes *s, const krait_config *config, co
     const kr_block *block = kr_block_of(config->family);
     const size_t n = m->max_tokens, d_model = (size_t)config->d_model, vocab_size = (size_t)config->vocab_size;
     m->head_rows = head_rows(config, n);
-    s->work = block->train_work_size(config, n, n / KR_SCAN_CHUNK + m->max_sequences);
+    s->work = block->train_work_size(config, n, n / KR_SCAN_CHUNK + m->max_sequences, m->keep);
     const size_t needs[] = {
         block->train_scratch_size(device, threads, config, n),
         device->linear_scratch(threads, m->head_rows, vocab_size, d_model),
@@ -42,10 +42,11 @@ static bool size_up(kr_train_memory *m, sizes *s, const krait_config *config, co
     m->scratch_size = 0;
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (needs[i] > m->scratch_size) m->scratch_size = needs[i];
-    bool fits =
-        kr_mul(n, d_model, &s->x)
-        && kr_mul(block->saved_size(config, n, n / KR_SCAN_CHUNK + m->max_sequences, m->keep), (size_t)config->n_layer, &s->saved)
-        && kr_mul(m->head_rows, d_model, &s->head) && kr_mul(m->head_rows, vocab_size, &s->logits);
+    const size_t one = block->saved_size(config, n, n / KR_SCAN_CHUNK + m->max_sequences, m->keep),
+                 each = block->saved_size(config, m->max_backward, m->max_backward / KR_SCAN_CHUNK + m->max_sequences, m->keep);
+    bool fits = kr_mul(n, d_model, &s->x) && kr_mul(each, m->max_backward ? (size_t)config->n_layer : 0, &s->saved)
+                && kr_mul(m->head_rows, d_model, &s->head) && kr_mul(m->head_rows, vocab_size, &s->logits);
+    if (one > s->saved) s->saved = one;
     size_t floats = 0, bytes = m->scratch_size;
     for (size_t part = 0; part < KR_STATE_PARTS; part++)
         fits = fits && kr_mul(state_count(config, block, part), m->max_sequences, &s->states[part])
@@ -59,10 +60,11 @@ static bool size_up(kr_train_memory *m, sizes *s, const krait_config *config, co
 }
 
 bool kr_train_memory_plan(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
-                          size_t max_tokens, size_t max_sequences)
+                          size_t max_tokens, size_t max_backward, size_t max_sequences)
 {
     sizes s;
     memory->max_tokens = max_tokens;
+    memory->max_backward = max_backward;
     memory->max_sequences = max_sequences;
     return size_up(memory, &s, config, device, threads);
 }
@@ -85,17 +87,19 @@ void kr_train_memory_free(kr_train_memory *m)
 }
 
 krait_status kr_train_memory_reserve(kr_train_memory *m, const krait_config *config, const kr_device *device, int threads,
-                                     size_t n_tokens, size_t n_sequences, krait_error *error)
+                                     size_t n_tokens, bool backward, size_t n_sequences, krait_error *error)
 {
-    if (n_tokens <= m->max_tokens && n_sequences <= m->max_sequences) return KRAIT_OK;
+    size_t n_backward = backward ? n_tokens : 0;
+    if (n_tokens <= m->max_tokens && n_backward <= m->max_backward && n_sequences <= m->max_sequences) return KRAIT_OK;
     if (n_tokens < m->max_tokens) n_tokens = m->max_tokens;
+    if (n_backward < m->max_backward) n_backward = m->max_backward;
     if (n_sequences < m->max_sequences) n_sequences = m->max_sequences;
     while (n_sequences & (n_sequences - 1))
         n_sequences += n_sequences & -n_sequences; /* a power of two: it varies from piece to piece */
     kr_train_memory_free(m);
     sizes s = { 0 };
-    bool done =
-        kr_train_memory_plan(m, config, device, threads, n_tokens, n_sequences) && size_up(m, &s, config, device, threads);
+    bool done = kr_train_memory_plan(m, config, device, threads, n_tokens, n_backward, n_sequences)
+                && size_up(m, &s, config, device, threads);
     if (done) {
         /* What train_products() multiplies without having computed it is zero, not a stray NaN. */
         m->x = kr_alloc_zero(s.x, sizeof *m->x);
@@ -138,12 +142,14 @@ static kr_block_training layer_training(const pass *p, size_t layer)
     const kr_block *block = p->model->block;
     kr_train_memory *m = p->memory;
     const size_t n = p->piece->n_tokens;
+    /* Without a backward pass nobody reads what a layer keeps. */
+    const size_t place = p->gradients ? layer : 0;
     kr_block_training training = { .n_tokens = n,
                                    .rows = p->piece->rows,
                                    .x = { m->x, (size_t)config->d_model },
                                    .keep = m->keep,
                                    .saved =
-                                       m->saved + layer * block->saved_size(config, n, kr_scan_chunks(p->piece->rows), m->keep),
+                                       m->saved + place * block->saved_size(config, n, kr_scan_chunks(p->piece->rows), m->keep),
                                    .work = m->work };
     for (size_t part = 0; part < block->n_state; part++) {
         const float **before = m->before + part * m->max_sequences;

@@ -19,10 +19,12 @@ typedef struct kr_train_piece {
 /* Memory for pieces of up to so many tokens and sequences. */
 typedef struct kr_train_memory {
     size_t max_tokens, max_sequences;
+    size_t
+        max_backward; /* tokens of pieces with a backward pass, for which every layer keeps something; the others need one layer's */
     kr_keep keep;
     size_t head_rows; /* that go through the head at once */
     float *x;         /* [max_tokens, d_model]: the residual stream, then its gradient */
-    float *saved;     /* of each layer */
+    float *saved;     /* of each layer; of one alone where no backward pass follows */
     float *work;
     float *states[KR_STATE_PARTS]; /* [max_sequences] of one layer */
     const float **before;          /* [KR_STATE_PARTS, max_sequences] */
@@ -37,11 +39,11 @@ typedef struct kr_train_memory {
 /* Only computes the sizes: scratch_size, saved_bytes (kept from forward to backward pass) and other_bytes. false: they do not fit a
  * size_t. */
 bool kr_train_memory_plan(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
-                          size_t max_tokens, size_t max_sequences);
-/* Makes room for at least so much; keeps what is there if it suffices. Set keep before the first call; on failure it is
- * empty. */
+                          size_t max_tokens, size_t max_backward, size_t max_sequences);
+/* Makes room for at least so much; keeps what is there if it suffices. n_tokens with a backward pass, or without one. Set keep before the first
+ * call; on failure it is empty. */
 krait_status kr_train_memory_reserve(kr_train_memory *memory, const krait_config *config, const kr_device *device, int threads,
-                                     size_t n_tokens, size_t n_sequences, krait_error *error);
+                                     size_t n_tokens, bool backward, size_t n_sequences, krait_error *error);
 void kr_train_memory_free(kr_train_memory *memory);
 
 /* Adds the losses to *loss and, if `gradients` is not NULL, the gradients of their sum to where its fields point: a model of the same

@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "train/token_file.h"
 
-enum { PIECE = 4096 }; /* tokens that go through the model at a time */
+enum { PIECE = 2048 }; /* tokens that go through the model at a time: as many as in training, so that memory is there already */
 
 typedef struct measuring {
     krait_trainer *trainer;
@@ -76,6 +76,13 @@ static krait_status measure_piece(measuring *m, uint64_t first, size_t n, krait_
         krait_state_reset(m->state);
     m->rows[0].state = m->state;
     return krait_trainer_evaluate(m->trainer, m->rows, n_rows, &m->nats, &m->n_scored, error);
+}
+
+size_t kr_held_out_row(const kr_held_out_options *o, uint64_t n_tokens)
+{
+    if (o->tokens && o->tokens < n_tokens) n_tokens = o->tokens;
+    size_t row = o->window ? o->window : PIECE;
+    return n_tokens < row ? (size_t)n_tokens : row;
 }
 
 static krait_status measure(measuring *m, krait_error *error)

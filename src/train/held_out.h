@@ -18,6 +18,8 @@ typedef struct kr_held_out {
     double bits_per_byte; /* NaN when the text's bytes are not known */
 } kr_held_out;
 
+/* Tokens of a row, at most, of a file that has so many. */
+size_t kr_held_out_row(const kr_held_out_options *options, uint64_t n_tokens);
 /* Every token is scored but the first of a document, which nothing precedes: in files with separators, that is the separator. So what is
  * foreseen of a document is its text, not its end, as krait perplexity --bos measures it. Masked tokens are not scored. */
 krait_status kr_held_out_measure(krait_trainer *trainer, const krait_token_file *file, const kr_held_out_options *options,

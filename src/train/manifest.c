@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/json.h"
 
 static krait_status sync_path(const char *path, int flags, krait_error *error)
@@ -29,7 +28,7 @@ static krait_status put_file(kr_json_writer *json, const char *folder, const cha
     krait_status status = sync_path(path, 0, error);
     if (!status) status = kr_file_open(&file, path, error);
     if (!status) {
-        snprintf(sum, sizeof sum, "%016llx", (unsigned long long)kr_checksum(file.data, file.size));
+        snprintf(sum, sizeof sum, "%016llx", (unsigned long long)kr_file_checksum(&file));
         kr_json_open(json, '{');
         kr_json_key(json, "name"), kr_json_put_text(json, name);
         kr_json_key(json, "bytes"), kr_json_put_integer(json, (int64_t)file.size);
@@ -106,7 +105,7 @@ static krait_status check_file(const char *folder, const char *name, int64_t byt
         status =
             kr_fail(error, KRAIT_ERROR_FORMAT, "%s: damaged: expected %lld bytes, found %zu", path, (long long)bytes, file.size);
     if (!status) {
-        snprintf(found, sizeof found, "%016llx", (unsigned long long)kr_checksum(file.data, file.size));
+        snprintf(found, sizeof found, "%016llx", (unsigned long long)kr_file_checksum(&file));
         if (strcmp(found, sum) != 0)
             status = kr_fail(error, KRAIT_ERROR_FORMAT, "%s: damaged: expected checksum %s, found %s", path, sum, found);
     }

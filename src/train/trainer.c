@@ -293,7 +293,9 @@ static krait_status run_rows(krait_trainer *t, const krait_train_row *rows, size
     each_piece(rows, n_rows, most, NULL, NULL, NULL, NULL, &tokens, &sequences);
     if (tokens == 0) return KRAIT_OK;
     status = reserve_builder(&t->builder, tokens, sequences, error);
-    if (!status) status = kr_train_memory_reserve(&t->memory, &t->model->config, t->device, t->threads, tokens, sequences, error);
+    if (!status)
+        status =
+            kr_train_memory_reserve(&t->memory, &t->model->config, t->device, t->threads, tokens, backward, sequences, error);
     if (!status && keep) status = keep_before(t, rows, n_rows, error);
     if (status) return status;
     for (size_t r = 0; r < n_rows; r++) {
@@ -495,6 +497,12 @@ krait_status krait_trainer_parameter(const krait_trainer *t, const char *name, f
 krait_status krait_trainer_plan(const krait_config *config, const krait_trainer_options *options, size_t rows, size_t window,
                                 krait_trainer_memory *memory, krait_error *error)
 {
+    return kr_trainer_plan(config, options, rows, window, 0, memory, error);
+}
+
+krait_status kr_trainer_plan(const krait_config *config, const krait_trainer_options *options, size_t rows, size_t window,
+                             size_t evaluated, krait_trainer_memory *memory, krait_error *error)
+{
     if (!config || !options || !memory)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_trainer_plan: %s is NULL",
                        !config    ? "config"
@@ -515,7 +523,8 @@ krait_status krait_trainer_plan(const krait_config *config, const krait_trainer_
     t.memory.keep = kr_keep_of(options);
     if (!status
         && (!array_bytes(&t, options->compute, &flat, &owned) || !kr_mul(together, window, &tokens)
-            || !kr_train_memory_plan(&t.memory, config, kr_cpu_device(isa), threads, tokens, together)))
+            || !kr_train_memory_plan(&t.memory, config, kr_cpu_device(isa), threads, tokens > evaluated ? tokens : evaluated,
+                                     tokens, together)))
         status = kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_trainer_plan: these sizes are larger than memory can be");
     if (!status)
         *memory = (krait_trainer_memory){ .parameters = owned,
@@ -541,7 +550,7 @@ krait_status krait_trainer_measure_products(krait_trainer *t, size_t n_tokens, d
     *seconds = 0;
     if (n_tokens == 0) return kr_fail(error, KRAIT_ERROR_ARGUMENT, "krait_trainer_measure_products: expected at least one token");
     const size_t most = kr_piece_tokens(&t->options), piece = n_tokens < most ? n_tokens : most;
-    krait_status status = kr_train_memory_reserve(&t->memory, &t->model->config, t->device, t->threads, piece, 1, error);
+    krait_status status = kr_train_memory_reserve(&t->memory, &t->model->config, t->device, t->threads, piece, true, 1, error);
     if (status) return status;
     const double start = now();
     for (size_t at = 0; at < n_tokens; at += piece)

@@ -64,6 +64,10 @@ const kr_slot *kr_slot_find(const krait_trainer *trainer, const char *name);
 /* The tensor that a file has for it; name and data are the caller's. */
 kr_tensor kr_slot_tensor(const kr_slot *slot, const krait_config *config);
 
+/* krait_trainer_plan() of a trainer that is given rows of `evaluated` tokens to evaluate as well. */
+krait_status kr_trainer_plan(const krait_config *config, const krait_trainer_options *options, size_t rows, size_t window,
+                             size_t evaluated, krait_trainer_memory *memory, krait_error *error);
+
 /* ---- schedule (schedule.c) --------------------------------------------------------------------------------------- */
 
 krait_status kr_trainer_options_check(const krait_trainer_options *options, krait_error *error);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "train/held_out.h"
 #include "train/run.h"
+#include "train/trainer.h"
 
 #define ENOUGH 3.0 /* seconds of measuring */
 enum { MOST_STEPS = 20 };
@@ -79,7 +81,11 @@ static krait_status make_plan(krait_training *t, krait_training_plan *plan, cons
     plan->n_steps = t->data.n_steps;
     plan->epochs = (double)plan->n_steps * (double)v->train.accumulate / (double)krait_dataset_batches_per_epoch(t->data.dataset);
     plan->checkpoint_bytes = kr_run_checkpoint_bytes(&t->data.config, strcmp(v->data.order, "streams") == 0 ? v->data.rows : 0);
-    status = krait_trainer_plan(&t->data.config, &how, v->data.rows, v->data.window, &plan->memory, error);
+    size_t evaluated = 0;
+    if (t->data.held_out)
+        evaluated = kr_held_out_row(&(kr_held_out_options){ .window = v->evaluate.window, .tokens = v->evaluate.tokens },
+                                    plan->held_out_tokens);
+    status = kr_trainer_plan(&t->data.config, &how, v->data.rows, v->data.window, evaluated, &plan->memory, error);
     return status ? status : measure(t, plan, error);
 }
 
