@@ -42,6 +42,22 @@ char *fixture_big_data(const char *path);
 #ifndef NOT_UNDER_THREAD_SANITIZER
 #define NOT_UNDER_THREAD_SANITIZER(why) (void)0
 #endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNDER_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__) /* gcc's name of it */
+#define UNDER_ADDRESS_SANITIZER
+#endif
+#ifdef UNDER_ADDRESS_SANITIZER
+#define NOT_UNDER_ADDRESS_SANITIZER(why)                           \
+    do {                                                           \
+        print_message("skipped: the address sanitizer %s\n", why); \
+        skip();                                                    \
+    } while (0)
+#else
+#define NOT_UNDER_ADDRESS_SANITIZER(why) (void)0
+#endif
 
 /* Largest |a - b|, and largest |b|. A NaN in either counts as infinite. */
 float largest_difference(const float *a, const float *b, size_t count);

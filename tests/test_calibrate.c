@@ -286,34 +286,51 @@ static void a_calibrated_model_is_closer_on_another_text(void **state)
     krait_checkpoint_free(file);
 }
 
-/* Odd sizes, biases, an untied head, inner norms, layers in pieces, other layouts. Over 24 texts the ratio of the divergences was 0.74 to 0.90
- * with a standard deviation of 0.02 at most, and never above 0.95; but with `original`, where a few tokens make most of the divergence,
- * 0.93 with a standard deviation of 0.3: there it says only that nothing is broken. */
+/* The divergence of the calibrated model by that of the other one, on the text that it was calibrated with. */
+static double ratio_of(const char *from, int32_t vocab, krait_weight_type type, uint64_t seed)
+{
+    const char *alone = place("kind-alone"), *calibrated = place("kind");
+    int32_t *ids = text(TOKENS / 2, vocab, seed);
+    krait_error error;
+    krait_save_options options = { .type = type, .threads = 1 };
+    assert_ok(save(from, alone, &options, &error));
+    options.calibration = ids, options.n_calibration = TOKENS / 2;
+    if (save(from, calibrated, &options, &error)) fail_msg("%s: %s", from, error.message);
+    double a = compare(from, alone, KRAIT_WEIGHT_AUTO, ids, TOKENS / 2).kl_divergence,
+           b = compare(from, calibrated, KRAIT_WEIGHT_AUTO, ids, TOKENS / 2).kl_divergence;
+    free(ids);
+    remove_folder(alone), remove_folder(calibrated);
+    return b / a;
+}
+
+/* Odd sizes, biases, an untied head, inner norms, layers in pieces, other layouts.
+ *
+ * Bounds are from ratios measured with AVX-512 on 24 texts, with AVX2 and in the build without vectors on 12 of them, q8, q4 and q6 each. Of the first
+ * three models, means are 0.74 to 0.90, the standard deviation over texts 0.022 at most, the largest of all 0.942: 1 is what chance does not
+ * reach. Of `original`, where a few tokens make most of the divergence, one text says little: from 0.38 to 2.08, means 0.72 to 1.03, standard deviation up to
+ * 0.43. The geometric mean of eight texts is 0.70 to 0.96 for those below in all three builds, which differ by 0.06, and has a standard
+ * deviation of 0.14 over other choices of eight. */
 static void every_kind_of_model_can_be_calibrated(void **state)
 {
     (void)state;
     static const struct {
         const char *model;
         int32_t vocab;
+        uint64_t texts;
         double most;
-    } models[] = { { KRAIT_TEST_DATA "/models/odd", 101, 1 },
-                   { KRAIT_TEST_DATA "/models/falcon", 128, 1 },
-                   { KRAIT_TEST_DATA "/models/bf16-sharded", 256, 1 },
-                   { KRAIT_TEST_DATA "/models/original", 253, 2.5 } };
+    } models[] = { { KRAIT_TEST_DATA "/models/odd", 101, 1, 1 },
+                   { KRAIT_TEST_DATA "/models/falcon", 128, 1, 1 },
+                   { KRAIT_TEST_DATA "/models/bf16-sharded", 256, 1, 1 },
+                   { KRAIT_TEST_DATA "/models/original", 253, 8, 1.25 } };
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
         for (krait_weight_type type = KRAIT_WEIGHT_Q8; type <= KRAIT_WEIGHT_Q6; type++) {
-            const char *from = models[m].model, *alone = place("kind-alone"), *calibrated = place("kind");
-            int32_t *ids = text(TOKENS / 2, models[m].vocab, 1);
-            krait_error error;
-            krait_save_options options = { .type = type, .threads = 1 };
-            assert_ok(save(from, alone, &options, &error));
-            options.calibration = ids, options.n_calibration = TOKENS / 2;
-            if (save(from, calibrated, &options, &error)) fail_msg("%s: %s", from, error.message);
-            double a = compare(from, alone, KRAIT_WEIGHT_AUTO, ids, TOKENS / 2).kl_divergence,
-                   b = compare(from, calibrated, KRAIT_WEIGHT_AUTO, ids, TOKENS / 2).kl_divergence;
-            if (!(b < models[m].most * a)) fail_msg("%s: KL divergence %g calibrated, %g not", from, b, a);
-            free(ids);
-            remove_folder(alone), remove_folder(calibrated);
+            double sum = 0;
+            for (uint64_t seed = 1; seed <= models[m].texts; seed++)
+                sum += log(ratio_of(models[m].model, models[m].vocab, type, seed));
+            double mean = exp(sum / (double)models[m].texts);
+            if (!(mean < models[m].most))
+                fail_msg("%s, %s: the KL divergence calibrated is %g of what it is without", models[m].model,
+                         krait_weight_type_name(type), mean);
         }
 }
 
