@@ -28,7 +28,8 @@ if [ -n "$emulator" ]; then
     narrow=$(find unpacked \( -name '*.so*' -o -path '*/bin/krait' \) -exec readelf -lW {} + | awk '/^File:/ { file = $2 } $1 == "LOAD" && $NF != "0x10000" { print file }' | sort -u)
     [ -z "$narrow" ] || { echo "not aligned to 64 KB: $narrow"; exit 1; }
 fi
-PYTHONPATH=$(echo tools/lib/python*/site-packages) $emulator "$python" -m pip -q --no-cache-dir install --root-user-action=ignore --target site "$wheel"
+install() { PYTHONPATH=$(echo tools/lib/python*/site-packages) $emulator "$python" -m pip -q --no-cache-dir install --root-user-action=ignore --target "$@"; }
+install site "$wheel"
 
 cat >use.py <<'EOT'
 import sys, time
@@ -74,6 +75,9 @@ else # which is not there for what a program starts
     program=$($run $emulator "$python" -c 'from krait import _program; print(_program.path())')
     $run $emulator "$program" run -p 'It was' -n 8 --greedy
     $run $emulator "$program" --version
+    # Of the package's own tests those that take seconds there; elsewhere they run from the checkout (check_python.sh).
+    install pytest pytest
+    $run:$folder/pytest PYTHONDONTWRITEBYTECODE=1 $emulator "$python" -m pytest -q -p no:cacheprovider "$here"/tests/python/test_{ops,core_tokenizer,core_state}.py
 fi
 
 if [ "$(id -u)" = 0 ] && mkdir root 2>/dev/null; then
