@@ -298,6 +298,7 @@ static void the_checksum_of_a_file_is_that_of_its_bytes(void **state)
         assert_true(kr_file_checksum(&file) == kr_checksum(bytes, sizes[i]));
         assert_memory_equal(file.data, bytes, sizes[i]); /* it can still be read */
         kr_file_close(&file);
+        assert_int_equal(unlink(path), 0);
         kr_free(path);
     }
     free(bytes);
