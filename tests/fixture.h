@@ -30,31 +30,21 @@ char *fixture_big_data(const char *path);
     if (!variable) skip()
 
 /* Use at the start of a test that this sanitizer rules out, with the reason, which is printed. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define NOT_UNDER_THREAD_SANITIZER(why)                           \
-    do {                                                          \
-        print_message("skipped: the thread sanitizer %s\n", why); \
-        skip();                                                   \
+#ifndef __has_feature /* clang's and newer gcc's */
+#define __has_feature(name) 0
+#endif
+#define SKIP_SANITIZED(sanitizer, why)                                   \
+    do {                                                                 \
+        print_message("skipped: the " sanitizer " sanitizer %s\n", why); \
+        skip();                                                          \
     } while (0)
-#endif
-#endif
-#ifndef NOT_UNDER_THREAD_SANITIZER
+#if __has_feature(thread_sanitizer) || defined(__SANITIZE_THREAD__)
+#define NOT_UNDER_THREAD_SANITIZER(why) SKIP_SANITIZED("thread", why)
+#else
 #define NOT_UNDER_THREAD_SANITIZER(why) (void)0
 #endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ADDRESS_SANITIZER
-#endif
-#elif defined(__SANITIZE_ADDRESS__) /* gcc's name of it */
-#define UNDER_ADDRESS_SANITIZER
-#endif
-#ifdef UNDER_ADDRESS_SANITIZER
-#define NOT_UNDER_ADDRESS_SANITIZER(why)                           \
-    do {                                                           \
-        print_message("skipped: the address sanitizer %s\n", why); \
-        skip();                                                    \
-    } while (0)
+#if __has_feature(address_sanitizer) || defined(__SANITIZE_ADDRESS__)
+#define NOT_UNDER_ADDRESS_SANITIZER(why) SKIP_SANITIZED("address", why)
 #else
 #define NOT_UNDER_ADDRESS_SANITIZER(why) (void)0
 #endif

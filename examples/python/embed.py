@@ -2,28 +2,14 @@
 
     python embed.py
 """
+import json
+from pathlib import Path
+
 import numpy as np
 
 import krait
 
-SENTENCES = {
-    "sea": ["The ship rolled in the heavy waves, and the sailors clung to the ropes.",
-            "All hands hauled in the sails as the gale rose and the vessel heeled over.",
-            "Our captain steered the boat towards the harbour, where other ships lay at anchor.",
-            "The tide was out, and the fishermen mended their nets on the beach."],
-    "love": ["She loved him with all her heart, and would have no other husband.",
-             "He asked her to marry him, and she blushed and gave him her hand.",
-             "They were engaged to be married in the spring, and were very happy.",
-             "Her lover kissed her tenderly, and swore that he would never leave her."],
-    "war": ["The soldiers fired their guns at the enemy from behind the wall.",
-            "The regiment charged with the bayonet, and the battle was lost.",
-            "The general ordered the troops to attack the fort at daybreak.",
-            "The wounded men were carried from the field while the cannon roared."],
-    "food": ["Dinner was served, with red wine and a great piece of roast beef.",
-             "The cook brought bread and cheese to the table, and a jug of beer.",
-             "We drank our tea by the fire and ate some buttered toast and cake.",
-             "There was a cold pie for supper, with potatoes and a glass of sherry."],
-}
+SENTENCES = json.loads((Path(__file__).parent / "data" / "topics.json").read_text("utf-8"))  # four of each of four topics
 
 
 def embed(model: krait.Model, text: str) -> np.ndarray:

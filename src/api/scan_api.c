@@ -172,20 +172,11 @@ static krait_status by_slices(const krait_selective_scan *op, const krait_select
     return status;
 }
 
-static bool is_direct(const krait_selective_scan *op, const krait_selective_scan_gradients *g)
-{
-    bool direct = kr_needs_no_copy(op->u.data, op->u.stride) && kr_needs_no_copy(op->delta.data, op->delta.stride)
-                  && kr_needs_no_copy(op->z.data, op->z.stride) && kr_needs_no_copy(op->out.data, op->out.stride);
-    return direct
-           && (!g
-               || (kr_needs_no_copy(g->dout.data, g->dout.stride) && kr_needs_no_copy(g->du.data, g->du.stride)
-                   && kr_needs_no_copy(g->ddelta.data, g->ddelta.stride) && kr_needs_no_copy(g->dz.data, g->dz.stride)));
-}
-
 static krait_status run(const krait_selective_scan *op, const krait_selective_scan_gradients *g, const krait_op_options *options,
                         krait_error *error)
 {
-    bool sliced = op && op->n_groups <= 1 && op->dim >= 2 * SLICE && op->length >= KR_SCAN_CHUNK && !is_direct(op, g);
+    bool sliced =
+        op && op->n_groups <= 1 && op->dim >= 2 * SLICE && op->length >= KR_SCAN_CHUNK && !kr_scan_activations_direct(op, g);
     return (sliced ? by_slices : kr_scan_pieces)(op, g, options, error);
 }
 

@@ -184,18 +184,22 @@ static void carve(run *r, kr_carver *carver)
     r->exec.scratch_size = scratch;
 }
 
-/* Whether no activation needs a copy: then a sequence is one piece. */
+bool kr_scan_activations_direct(const krait_selective_scan *op, const krait_selective_scan_gradients *g)
+{
+    bool direct = kr_needs_no_copy(op->u.data, op->u.stride) && kr_needs_no_copy(op->delta.data, op->delta.stride)
+                  && kr_needs_no_copy(op->z.data, op->z.stride) && kr_needs_no_copy(op->out.data, op->out.stride);
+    return direct
+           && (!g
+               || (kr_needs_no_copy(g->dout.data, g->dout.stride) && kr_needs_no_copy(g->du.data, g->du.stride)
+                   && kr_needs_no_copy(g->ddelta.data, g->ddelta.stride) && kr_needs_no_copy(g->dz.data, g->dz.stride)));
+}
+
+/* Whether nothing needs a copy: then a sequence is one piece. */
 static bool all_direct(const run *r)
 {
     const krait_selective_scan *op = r->op;
     const krait_selective_scan_gradients *g = r->gradients;
-    const krait_input *inputs[] = { &op->u, &op->delta, &op->z, g ? &g->dout : &op->u };
-    const krait_output *outputs[] = { &op->out, g ? &g->du : &op->out, g ? &g->ddelta : &op->out, g ? &g->dz : &op->out };
-    bool direct = true;
-    for (int i = 0; i < 4; i++) {
-        direct = direct && (!inputs[i]->data || (inputs[i]->stride[1] == 1 && inputs[i]->stride[2] >= 0));
-        direct = direct && (!outputs[i]->data || (outputs[i]->stride[1] == 1 && outputs[i]->stride[2] >= 0));
-    }
+    bool direct = kr_scan_activations_direct(op, g);
     direct =
         direct && (op->fixed_B || coefficients_direct(r, op->B.stride)) && (op->fixed_C || coefficients_direct(r, op->C.stride));
     if (g && !op->fixed_B) direct = direct && (!g->dB.data || coefficients_direct(r, g->dB.stride));

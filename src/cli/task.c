@@ -524,9 +524,8 @@ const kr_command kr_command_task = {
         "Trains a small model on the spot, in minutes on two cores, and shows how often it is right over the length of the "
         "sequences. Induction heads: when a token comes again, say what stood behind it the first time; learned from 256 "
         "tokens, tested up to a million. Selective copying: repeat the tokens that stand scattered among noise. Copying: "
-        "repeat those at the beginning. With -o, whatever ends it - Ctrl-C, a kill - the same command goes on, and what comes of "
-        "it "
-        "is bit for bit what it would have been.",
+        "repeat those at the beginning. With -o, whatever ends it - Ctrl-C, a kill - the same command goes on, and gives the "
+        "bits that it would have given.",
     .examples = "  krait task induction --plot accuracy.svg\n"
                 "  krait task selective-copying --memory 4 --test 64,1024\n"
                 "  krait task induction -o heads && krait plot heads\n"
