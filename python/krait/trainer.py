@@ -239,7 +239,13 @@ class Trainer(Handle):
         with self._in_use(alone=True) as pointer:
             call(lib.krait_trainer_save_model, pointer, path_bytes(folder), dtype_of(dtype))
         if tokenizer is not None:
-            (Path(os.fsdecode(folder)) / "tokenizer.json").write_bytes(written)
+            beside = Path(os.fsdecode(folder)) / "tokenizer.json.part"
+            try:
+                beside.write_bytes(written)
+                beside.replace(beside.with_suffix(""))
+            except OSError:
+                beside.unlink(missing_ok=True)
+                raise
 
     def save_state(self, path: Any) -> None:
         """The optimizer's moments and the number of steps. With the model saved as float32 beside it, training goes on bit for bit."""

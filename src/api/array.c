@@ -77,10 +77,8 @@ typedef struct copy {
     bool out;
 } copy;
 
-enum {
-    TILE = 16,
-    BLOCK = 4
-}; /* a cache line of floats, so that each line of either side is touched once; a register of 16 bytes */
+enum { TILE = 16 }; /* a cache line of floats, so that each line of either side is touched once */
+enum { BLOCK = 4 }; /* a register of 16 bytes */
 
 typedef float block __attribute__((vector_size(16)));
 typedef int32_t block_order __attribute__((vector_size(16)));
