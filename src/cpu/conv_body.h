@@ -31,15 +31,27 @@ VEC_INLINE void conv_tile(const kr_conv *op, size_t width, size_t s, size_t begi
     }
 }
 
+/* Starts reading what the next sequence of one token needs: states lie far apart. */
+VEC_INLINE void conv_fetch(const kr_conv *op, size_t s, size_t begin, size_t end)
+{
+    const float *x = op->x.data + op->rows.start[s] * op->x.stride;
+    for (size_t d = begin; d < end; d += 16) __builtin_prefetch(x + d, 0, 2);
+    for (size_t w = 0; w + 1 < op->width; w++)
+        for (size_t d = begin; d < end; d += 16) __builtin_prefetch(op->state[s] + w * op->dim + d, 0, 2);
+}
+
 static void conv_channels(const kr_conv *op, size_t begin, size_t end)
 {
     for (size_t d = begin; d < end; d += CONV_TILE_CHANNELS) {
         size_t last = end - d < CONV_TILE_CHANNELS ? end : d + CONV_TILE_CHANNELS;
-        for (size_t s = 0; s < op->rows.n_sequences; s++) switch (op->width) {
+        for (size_t s = 0; s < op->rows.n_sequences; s++) {
+            if (s + 1 < op->rows.n_sequences && op->rows.start[s + 1] - op->rows.start[s] <= 1) conv_fetch(op, s + 1, d, last);
+            switch (op->width) {
             case 2: conv_tile(op, 2, s, d, last); break;
             case 3: conv_tile(op, 3, s, d, last); break;
             case 4: conv_tile(op, 4, s, d, last); break;
             default: conv_tile(op, op->width, s, d, last);
             }
+        }
     }
 }

@@ -127,10 +127,9 @@ VEC_INLINE void scan_outputs(const kr_scan *op, scan_tile *tile, size_t token, s
     }
 }
 
-/* All tokens of all sequences, for channels (at most a tile's) of one group. n_next channels follow later: with one token a sequence
- * (decode), states and A are most of what there is to read. */
+/* All tokens of all sequences, for channels (at most a tile's) of one group. */
 _Static_assert(KR_SCAN_CHUNK % KR_SCAN_TILE_TOKENS == 0, "chunks begin with tiles");
-static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group, size_t channel, size_t n_channels, size_t n_next)
+static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group, size_t channel, size_t n_channels)
 {
     size_t N = op->d_state;
     vec largest_A[SCAN_TILE_VECTORS], largest_dt[SCAN_TILE_VECTORS];
@@ -147,12 +146,7 @@ static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group,
     float *saved = op->saved;
     for (size_t s = 0; s < op->rows.n_sequences; s++) {
         size_t end = op->rows.start[s + 1];
-        if (s + 1 < op->rows.n_sequences) {
-            scan_fetch(op->state[s + 1] + channel, N, op->d_inner, n_channels);
-        } else if (n_next > 0) {
-            scan_fetch(op->A + channel + n_channels, N, op->d_inner, n_next);
-            scan_fetch(op->state[0] + channel + n_channels, N, op->d_inner, n_next);
-        }
+        if (s + 1 < op->rows.n_sequences) scan_fetch(op->state[s + 1] + channel, N, op->d_inner, n_channels);
         for (size_t t = op->rows.start[s]; t < end; t += KR_SCAN_TILE_TOKENS) {
             size_t n_tokens = end - t < KR_SCAN_TILE_TOKENS ? end - t : KR_SCAN_TILE_TOKENS;
             if (saved && (t - op->rows.start[s]) % KR_SCAN_CHUNK == 0) {
@@ -174,15 +168,127 @@ static void scan_tile_channels(const kr_scan *op, scan_tile *tile, size_t group,
     }
 }
 
+/* ---- one token a sequence ------------------------------------------------------------------------------------------ */
+
+/* Decode: every state is read and written once, which is most of the time with many sequences. Memory likes long runs of a row, so
+ * chunks are wider than tiles; the next sequence's rows are asked for a few at a time between the vectors, as requests in a heap let
+ * nothing pass. The same operations in the same order as above. */
+enum {
+    SCAN_STEP_CHANNELS = 2 * KR_SCAN_TILE_CHANNELS,
+    SCAN_STEP_VECTORS = SCAN_STEP_CHANNELS / VEC_LANES,
+    SCAN_STEP_STATES = 16
+};
+
+/* What the vectors of a chunk are between the passes. */
+typedef struct scan_step {
+    vec dt[SCAN_STEP_VECTORS]; /* times log2(e) */
+    vec du[SCAN_STEP_VECTORS], y[SCAN_STEP_VECTORS];
+    vec largest_A[SCAN_STEP_VECTORS];
+} scan_step;
+
+VEC_INLINE void scan_step_input(const kr_scan *op, scan_step *step, size_t s, size_t channel, size_t v, size_t lanes)
+{
+    vec dt = vec_load_n(op->delta.data + s * op->delta.stride + channel, lanes);
+    const vec u = vec_load_n(op->u.data + s * op->u.stride + channel, lanes);
+    if (op->delta_bias) dt = vec_add(dt, vec_load_n(op->delta_bias + channel, lanes));
+    if (op->delta_softplus) dt = vec_softplus(dt);
+    step->dt[v] = vec_mul(dt, vec_set(0x1.715476p+0f));
+    step->du[v] = vec_mul(dt, u);
+    step->y[v] = op->D ? vec_mul(u, vec_load_n(op->D + channel, lanes)) : vec_zero();
+}
+
+#define SCAN_STEP_STATE(i)                                                                        \
+    do {                                                                                          \
+        const vec x = vec_mul(dt, vec_load_n(A + (i)*D, lanes));                                  \
+        const vec decay = small ? vec_exp2_small(x) : vec_exp2(x);                                \
+        const vec now = vec_fma(decay, vec_load_n(h + (i)*D, lanes), vec_mul(du, vec_set(B[i]))); \
+        vec_store_n(h + (i)*D, now, lanes);                                                       \
+        y = vec_fma(now, vec_set(C[i]), y);                                                       \
+    } while (0)
+
+VEC_INLINE void scan_step_states(const kr_scan *op, scan_step *step, const bool small, size_t v, const float *A, float *h,
+                                 const float *B, const float *C, const size_t lanes)
+{
+    const size_t N = op->d_state, D = op->d_inner;
+    const vec dt = step->dt[v], du = step->du[v];
+    vec y = step->y[v];
+    size_t n = 0;
+    for (; n + SCAN_STEP_STATES <= N; n += SCAN_STEP_STATES, A += SCAN_STEP_STATES * D, h += SCAN_STEP_STATES * D,
+                                      B += SCAN_STEP_STATES, C += SCAN_STEP_STATES) {
+        VEC_UNROLL
+        for (size_t i = 0; i < SCAN_STEP_STATES; i++) SCAN_STEP_STATE(i);
+    }
+    for (size_t i = 0; i < N - n; i++) SCAN_STEP_STATE(i);
+    step->y[v] = y;
+}
+
+/* Channels (at most a chunk) of one group; n_next channels follow, whose states and A are asked for as well. */
+static void scan_step_channels(const kr_scan *op, size_t group, size_t channel, size_t n_channels, size_t n_next)
+{
+    const size_t N = op->d_state, D = op->d_inner, n_vectors = (n_channels + VEC_LANES - 1) / VEC_LANES;
+    scan_step step;
+    for (size_t v = 0; v < n_vectors; v++) {
+        const size_t c = v * VEC_LANES, lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES;
+        vec max = vec_zero();
+        for (size_t n = 0; n < N; n++) max = vec_max(max, vec_abs(vec_load_n(op->A + n * D + channel + c, lanes)));
+        step.largest_A[v] = max;
+    }
+    for (size_t s = 0; s < op->rows.n_sequences; s++) {
+        const bool last = s + 1 == op->rows.n_sequences;
+        const size_t to = last ? channel + n_channels : channel, n_fetch = last ? n_next : n_channels;
+        const float *next = op->state[last ? 0 : s + 1] + to;
+        const float *B = op->B.data + s * op->B.stride + group * N, *C = op->C.data + s * op->C.stride + group * N;
+        for (size_t v = 0; v < n_vectors; v++) {
+            const size_t c = v * VEC_LANES, lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES;
+            scan_step_input(op, &step, s, channel + c, v, lanes);
+        }
+        for (size_t v = 0; v < n_vectors; v++) {
+            const size_t c = v * VEC_LANES, lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES;
+            const size_t row = v * N / n_vectors, end = (v + 1) * N / n_vectors;
+            scan_fetch(next + row * D, end - row, D, n_fetch);
+            if (last) scan_fetch(op->A + row * D + to, end - row, D, n_fetch);
+            if (op->z.data && c < n_fetch) scan_fetch(op->z.data + (last ? 0 : s + 1) * op->z.stride + to + c, 1, 0, VEC_LANES);
+            const float *A = op->A + channel + c;
+            float *h = op->state[s] + channel + c;
+            const bool small = vec_max_lane(vec_mul(step.largest_A[v], vec_abs(step.dt[v]))) <= 125.0f;
+            if (small && lanes == VEC_LANES)
+                scan_step_states(op, &step, true, v, A, h, B, C, VEC_LANES);
+            else if (small)
+                scan_step_states(op, &step, true, v, A, h, B, C, lanes);
+            else
+                scan_step_states(op, &step, false, v, A, h, B, C, lanes);
+        }
+        for (size_t v = 0; v < n_vectors; v++) {
+            const size_t c = v * VEC_LANES, lanes = n_channels - c < VEC_LANES ? n_channels - c : VEC_LANES;
+            vec y = step.y[v];
+            if (op->z.data) y = vec_mul(y, vec_silu(vec_load_n(op->z.data + s * op->z.stride + channel + c, lanes)));
+            vec_store_n(op->y.data + s * op->y.stride + channel + c, y, lanes);
+        }
+    }
+}
+
+static bool one_token_each(const kr_rows *rows)
+{
+    for (size_t s = 0; s < rows->n_sequences; s++)
+        if (rows->start[s] != s || rows->start[s + 1] != s + 1) return false;
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------------------------------------- */
+
 static void scan_channels(const kr_scan *op, size_t begin, size_t end, void *scratch)
 {
-    size_t per_group = op->d_inner / op->n_groups;
+    const size_t per_group = op->d_inner / op->n_groups;
+    const bool steps = !op->saved && one_token_each(&op->rows);
+    const size_t most = steps ? SCAN_STEP_CHANNELS : KR_SCAN_TILE_CHANNELS;
     for (size_t d = begin; d < end;) {
         size_t group = d / per_group, last = (group + 1) * per_group;
         if (last > end) last = end;
-        if (last - d > KR_SCAN_TILE_CHANNELS) last = d + KR_SCAN_TILE_CHANNELS;
-        size_t after = end - last < KR_SCAN_TILE_CHANNELS ? end - last : KR_SCAN_TILE_CHANNELS;
-        scan_tile_channels(op, scratch, group, d, last - d, after);
+        if (last - d > most) last = d + most;
+        if (steps)
+            scan_step_channels(op, group, d, last - d, end - last < most ? end - last : most);
+        else
+            scan_tile_channels(op, scratch, group, d, last - d);
         d = last;
     }
 }

@@ -107,6 +107,8 @@ static void scan_case(check *c, const shape *s)
 {
     size_t D = s->d_inner, N = s->d_state, start[MOST_SEQUENCES + 1], pair = s->is_complex ? 2 : 1;
     kr_rows rows = check_rows(c, s->n_sequences, s->most_tokens, start);
+    if (s->most_tokens == 1) /* decode: exactly one each */
+        for (size_t i = 0; i <= s->n_sequences; i++) start[i] = i;
     size_t n_tokens = start[s->n_sequences];
     kr_view u = check_normal(c, n_tokens, D, 1, 0), delta, z = { NULL, 0 };
     kr_scan op = { .rows = rows, .d_inner = D, .d_state = N, .n_groups = s->n_groups, .is_complex = s->is_complex };
@@ -204,6 +206,13 @@ void check_scan(check *c)
             s.is_complex = round == 3 && D % 8 == 1;
             scan_case(c, &s);
         }
+    for (size_t D = 1; D <= 300; D += 1 + check_below(c, 12))
+        scan_case(c, &(shape){ .d_inner = D,
+                               .d_state = check_maybe(c) ? 16 : 1 + check_below(c, 40),
+                               .n_groups = D % 2 == 0 && check_maybe(c) ? 2 : 1,
+                               .n_sequences = 1 + check_below(c, MOST_SEQUENCES),
+                               .most_tokens = 1,
+                               .extreme = check_maybe(c) });
     for (size_t i = 0; i < sizeof more_states / sizeof *more_states; i++)
         scan_case(c, &(shape){ .d_inner = 1 + check_below(c, 70),
                                .d_state = more_states[i],
