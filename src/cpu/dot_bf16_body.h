@@ -71,37 +71,38 @@ static void bf16_block(const kr_linear *op, const kr_quantized *x, size_t begin,
         for (size_t i = t; i < t + n; i++) bf16_tile(op, x, j, 0, 1, i, 1, 0);
 }
 
-static void bf16_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void bf16_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
+    (void)then;
     size_t block = MATVEC_BLOCK_BYTES / sizeof(uint16_t) / x->stride;
     if (block < MATVEC_MIN_BLOCK) block = MATVEC_MIN_BLOCK;
     for (size_t t = 0; t < op->n_tokens; t += block)
         bf16_block(op, x, begin, end, t, op->n_tokens - t < block ? op->n_tokens - t : block);
 }
 
-static void bf16_quantize(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void bf16_quantize(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t first, size_t last)
 {
-    const size_t K = op->weight.columns;
+    const size_t K = op->weight.columns < last ? op->weight.columns : last;
     for (size_t t = begin; t < end; t++) {
         const float *from = op->x.data + t * op->x.stride;
         uint16_t *to = (uint16_t *)(void *)x->values + t * x->stride;
-        size_t k = 0;
+        size_t k = first;
         for (; k + BF16_COLUMNS <= K; k += BF16_COLUMNS) bvec_store(to + k, vec_load(from + k), vec_load(from + k + VEC_LANES));
         if (k < K) {
             const size_t n = K - k, low = n < VEC_LANES ? n : VEC_LANES;
             bvec_store(to + k, vec_load_n(from + k, low), n > low ? vec_load_n(from + k + VEC_LANES, n - low) : vec_zero());
             k += BF16_COLUMNS;
         }
-        memset(to + k, 0, (x->stride - k) * sizeof *to);
+        if (k < last) memset(to + k, 0, (last - k) * sizeof *to);
     }
 }
 
-static void quantize_any(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void quantize_any(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to)
 {
-    (op->weight.type == KRAIT_WEIGHT_BF16 ? bf16_quantize : quantize_rows)(op, x, begin, end);
+    (op->weight.type == KRAIT_WEIGHT_BF16 ? bf16_quantize : quantize_rows)(op, x, begin, end, from, to);
 }
 
-static void dot_any(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void dot_any(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
-    (op->weight.type == KRAIT_WEIGHT_BF16 ? bf16_rows : dot_rows)(op, x, begin, end);
+    (op->weight.type == KRAIT_WEIGHT_BF16 ? bf16_rows : dot_rows)(op, x, begin, end, then);
 }

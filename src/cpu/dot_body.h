@@ -154,8 +154,9 @@ VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t beg
         }
 }
 
-static void dot_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void dot_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
+    (void)then;
     size_t block = DOT_BLOCK_BYTES / x->stride / DOT_TOKENS * DOT_TOKENS;
     if (block < 4 * DOT_TOKENS) block = 4 * DOT_TOKENS;
     begin /= KR_GROUP_ROWS;

@@ -13,12 +13,13 @@
 
 /* Quantised rows of x, in blocks of 32 columns. */
 typedef struct kr_quantized {
-    size_t stride;     /* columns, filled up with zeros to a multiple of 64 */
-    int8_t *values;    /* [n_tokens, stride]; for bfloat16 weights twice as many bytes, and no scales */
-    float *scale;      /* [n_tokens, stride / 32] */
-    int32_t *offset;   /* [n_tokens, stride / 32]: minus the block's sum times the offset of the weights' numbers */
-    float *tile_scale; /* [tiles of 16 tokens, stride / 32, 16]: scale once more, where dot multiplies tiles (tiles_amx.c) */
-    bool in_rows;      /* bfloat16 in rows, for the library, whatever dot wants */
+    size_t stride;        /* columns, filled up with zeros to a multiple of 64 */
+    int8_t *values;       /* [n_tokens, stride]; for bfloat16 weights twice as many bytes, and no scales */
+    float *scale;         /* [n_tokens, stride / 32] */
+    int32_t *offset;      /* [n_tokens, stride / 32]: minus the block's sum times the offset of the weights' numbers */
+    float *tile_scale;    /* [tiles of 16 tokens, stride / 32, 16]: scale once more, where dot multiplies tiles (tiles_amx.c), */
+    int32_t *tile_offset; /* and offset */
+    bool in_rows;         /* bfloat16 in rows, for the library, whatever dot wants */
 } kr_quantized;
 
 /* Carves the rows of n tokens from memory, aligned to 64, or only counts its bytes. */
@@ -55,11 +56,12 @@ typedef struct kr_cpu_kernels {
     void (*matvec)(const kr_linear *op, size_t begin, size_t end);
     /* Whether bfloat16 weights go through quantize and dot, which then round x to bfloat16, instead of matvec. */
     bool bf16;
-    /* Rows of x begin..end-1 of a product with grouped weights, quantised as ops.h says; begin is a multiple of KR_TILE_TOKENS, and end
-     * as well, unless it is the last. */
-    void (*quantize)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
-    /* matvec for what quantize made. Grouped weights: begin is a multiple of KR_GROUP_ROWS, the same bits in every table. */
-    void (*dot)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
+    /* Rows of x begin..end-1 of a product with grouped weights, quantised as ops.h says, or rounded for bfloat16 weights, in columns from..to-1
+     * of x->stride. begin is a multiple of KR_TILE_TOKENS, and end as well, unless it is the last; from and to are of KR_BLOCK_COLUMNS. */
+    void (*quantize)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to);
+    /* matvec for what quantize made. Grouped weights: begin is a multiple of KR_GROUP_ROWS, the same bits in every table. `then`: the row
+     * that the caller goes on with, if there is one: its memory may be asked for. */
+    void (*dot)(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then);
     /* Rows begin..end-1 of y of a product whose a is float32 and not that of `type`, and whose b is not transposed. */
     void (*product)(const kr_gemm_product *p, size_t begin, size_t end);
     /* Rows begin..end-1; losses: [n_tokens]. */
@@ -89,8 +91,8 @@ void kr_rms_norm_backward_plain(const kr_rms_norm_backward *op, const float (*fa
 void kr_conv_backward_plain(const kr_conv_backward *op, size_t begin, size_t end);
 void kr_scan_backward_plain(const kr_scan_backward *op, const kr_scan_part *part, void *scratch);
 void kr_matvec_plain(const kr_linear *op, size_t begin, size_t end);
-void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
-void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end);
+void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then);
+void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to);
 void kr_product_plain(const kr_gemm_product *p, size_t begin, size_t end);
 void kr_cross_entropy_plain(const kr_cross_entropy *op, double *losses, size_t begin, size_t end);
 double kr_sum_squares_plain(const float *x, size_t n);
@@ -111,6 +113,13 @@ void kr_cpu_embedding_backward(const kr_exec *exec, const kr_embedding_backward 
 void kr_cpu_cross_entropy(const kr_exec *exec, const kr_cross_entropy *op);
 void kr_cpu_sum_squares(const kr_exec *exec, const kr_sum_squares *op);
 void kr_cpu_adamw(const kr_exec *exec, const kr_adamw *op);
+/* Whether weights of a type go through quantize and dot. */
+bool kr_cpu_quantizes(const kr_cpu_kernels *kernels, krait_weight_type type);
+/* dot or matvec, on the caller's thread; x: what quantize made, if that is so. */
+void kr_cpu_linear_rows(const kr_cpu_kernels *kernels, const kr_linear *op, const kr_quantized *x, size_t begin, size_t end,
+                        size_t then);
+/* Starts to read the weights of rows begin..end-1, at most `most` bytes, if there are so many tokens that the kernels would wait for them. */
+void kr_cpu_linear_ask(const kr_linear *op, size_t begin, size_t end, size_t most);
 /* Columns begin..end-1 of y on the caller's thread, with any weights; scratch: kr_cpu_linear_scratch(). */
 void kr_cpu_linear_alone(const kr_cpu_kernels *kernels, const kr_linear *op, size_t begin, size_t end, void *scratch);
 size_t kr_cpu_linear_scratch(int threads, size_t n_tokens, size_t rows, size_t columns);

@@ -44,22 +44,22 @@ const kr_cpu_kernels kr_cpu_kernels_avx512_bf16 = KERNELS(quantize_any, dot_any)
 
 enum { LEAST_TILE = DOT_STREAM_TOKENS + 1 /* fewer tokens read q8 and q4 as fast by vectors, whose bits are the same */ };
 
-static void tiles_quantize(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void tiles_quantize(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to)
 {
     if (op->weight.type == KRAIT_WEIGHT_BF16) {
-        (x->in_rows ? bf16_quantize : kr_tiles_quantize_bf16)(op, x, begin, end);
+        (x->in_rows ? bf16_quantize : kr_tiles_quantize_bf16)(op, x, begin, end, from, to);
     } else {
-        quantize_rows(op, x, begin, end);
-        if (op->n_tokens >= LEAST_TILE) kr_tiles_quantize_grouped(op, x, begin, end);
+        quantize_rows(op, x, begin, end, from, to);
+        if (op->n_tokens >= LEAST_TILE) kr_tiles_quantize_grouped(op, x, begin, end, from, to);
     }
 }
 
-static void tiles_dot(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+static void tiles_dot(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
     if (op->weight.type == KRAIT_WEIGHT_BF16)
-        kr_tiles_dot_bf16(op, x, begin, end);
+        kr_tiles_dot_bf16(op, x, begin, end, then);
     else
-        (op->n_tokens >= LEAST_TILE ? kr_tiles_dot_grouped : dot_rows)(op, x, begin, end);
+        (op->n_tokens >= LEAST_TILE ? kr_tiles_dot_grouped : dot_rows)(op, x, begin, end, then);
 }
 
 const kr_cpu_kernels kr_cpu_kernels_avx512_amx = KERNELS(tiles_quantize, tiles_dot);

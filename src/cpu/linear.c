@@ -6,7 +6,7 @@
 #include "cpu/kernels.h"
 #include "tensor/packed.h"
 
-enum { SMALLEST_PIECE = 64 << 10 };
+enum { SMALLEST_PIECE = 64 << 10, ASK_TOKENS = 4, ASK_BYTES = 32 << 10 };
 
 typedef struct product {
     const kr_linear *op;
@@ -16,42 +16,77 @@ typedef struct product {
     const kr_gemm_product *backward;
 } product;
 
-static bool quantizes(const kr_cpu_kernels *kernels, krait_weight_type type)
+bool kr_cpu_quantizes(const kr_cpu_kernels *kernels, krait_weight_type type)
 {
     return kr_is_grouped(type) || (type == KRAIT_WEIGHT_BF16 && kernels->bf16);
 }
 
-static void multiply(const product *p, size_t begin, size_t end)
+void kr_cpu_linear_rows(const kr_cpu_kernels *kernels, const kr_linear *op, const kr_quantized *x, size_t begin, size_t end,
+                        size_t then)
 {
-    if (quantizes(p->kernels, p->op->weight.type))
-        p->kernels->dot(p->op, &p->x, begin, end);
+    if (kr_cpu_quantizes(kernels, op->weight.type))
+        kernels->dot(op, x, begin, end, then);
     else
-        p->kernels->matvec(p->op, begin, end);
+        kernels->matvec(op, begin, end);
 }
 
-/* Threads take runs of consecutive rows, each half of what would be its share of the rest: long runs read memory well, short ones
- * at the end let the threads end together, also where one is slower to get its memory. */
-static void multiply_share(void *context, int thread, int n_threads)
-{
-    product *p = context;
-    (void)thread;
-    size_t rows = p->op->weight.rows, begin = __atomic_load_n(&p->next, __ATOMIC_RELAXED);
-    while (begin < rows) {
-        size_t take = n_threads == 1 ? rows : (rows - begin) / (2 * (size_t)n_threads) / KR_GROUP_ROWS * KR_GROUP_ROWS;
-        if (take < p->smallest) take = p->smallest;
-        if (take > rows - begin) take = rows - begin;
-        if (!__atomic_compare_exchange_n(&p->next, &begin, begin + take, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
-        multiply(p, begin, begin + take);
-        begin = __atomic_load_n(&p->next, __ATOMIC_RELAXED);
-    }
-}
-
+/* Few tokens are cut by columns, in the same places as channels by the ops that wrote them. */
 static void quantize_share(void *context, int thread, int n_threads)
 {
     const product *p = context;
-    size_t begin, end;
-    kr_share(p->op->n_tokens, KR_TILE_TOKENS, thread, n_threads, &begin, &end);
-    if (begin < end) p->kernels->quantize(p->op, &p->x, begin, end);
+    const size_t n = p->op->n_tokens, stride = p->x.stride;
+    size_t begin = 0, end = n, from = 0, to = stride;
+    if (n < (size_t)n_threads * KR_TILE_TOKENS)
+        kr_share(stride, KR_BLOCK_COLUMNS, thread, n_threads, &from, &to);
+    else
+        kr_share(n, KR_TILE_TOKENS, thread, n_threads, &begin, &end);
+    if (begin < end && from < to) p->kernels->quantize(p->op, &p->x, begin, end, from, to);
+}
+
+/* With few tokens the kernels start in several places at once. */
+void kr_cpu_linear_ask(const kr_linear *op, size_t begin, size_t end, size_t most)
+{
+    const kr_matrix *w = &op->weight;
+    if (op->n_tokens < ASK_TOKENS || begin >= end) return;
+    size_t from = kr_packed_offset(w->type, begin, w->columns), to = kr_packed_offset(w->type, end, w->columns);
+    if (kr_is_grouped(w->type) && end == w->rows) to = kr_packed_bytes(w->type, end, w->columns);
+    if (to > from + most) to = from + most;
+    for (size_t i = from; i < to; i += 64) __builtin_prefetch((const char *)w->data + i, 0, 2);
+}
+
+/* Threads take runs of consecutive rows, each half of what would be its share of the rest: long runs read memory well, short ones
+ * at the end let the threads end together, also where one is slower to get its memory. The end of the run; none is left if it
+ * begins at the last row's end. */
+static size_t take_run(product *p, int n_threads, size_t *begin)
+{
+    const size_t rows = p->op->weight.rows;
+    *begin = __atomic_load_n(&p->next, __ATOMIC_RELAXED);
+    while (*begin < rows) {
+        size_t take = n_threads == 1 ? rows : (rows - *begin) / (2 * (size_t)n_threads) / KR_GROUP_ROWS * KR_GROUP_ROWS;
+        if (take < p->smallest) take = p->smallest;
+        if (take > rows - *begin) take = rows - *begin;
+        if (__atomic_compare_exchange_n(&p->next, begin, *begin + take, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            return *begin + take;
+    }
+    return rows;
+}
+
+/* A thread knows the run after the one that it works on, which is so read without a pause. */
+static void run_share(void *context, int thread, int n_threads)
+{
+    product *p = context;
+    size_t begin, end = take_run(p, n_threads, &begin);
+    if (kr_cpu_quantizes(p->kernels, p->op->weight.type)) {
+        kr_cpu_linear_ask(p->op, begin, end, ASK_BYTES); /* while x is quantised */
+        quantize_share(p, thread, n_threads);
+        kr_barrier(n_threads);
+    }
+    while (begin < end) {
+        size_t next, next_end = take_run(p, n_threads, &next);
+        kr_cpu_linear_rows(p->kernels, p->op, &p->x, begin, end, next);
+        begin = next;
+        end = next_end;
+    }
 }
 
 static void run_own(const kr_exec *exec, const kr_linear *op)
@@ -59,21 +94,18 @@ static void run_own(const kr_exec *exec, const kr_linear *op)
     size_t row_bytes = kr_packed_bytes(op->weight.type, KR_GROUP_ROWS, op->weight.columns) / KR_GROUP_ROWS;
     size_t smallest = SMALLEST_PIECE / (row_bytes + 1) / KR_GROUP_ROWS * KR_GROUP_ROWS;
     product p = { .op = op, .kernels = kr_cpu_kernels_of(exec->device->isa), .smallest = smallest ? smallest : KR_GROUP_ROWS };
-    if (quantizes(p.kernels, op->weight.type)) {
-        kr_quantized_carve(&p.x, exec->scratch, op->n_tokens, op->weight.columns);
-        kr_parallel(op->n_tokens * op->weight.columns < KR_SERIAL_ELEMENTS ? 1 : exec->threads, quantize_share, &p);
-    }
-    kr_parallel(exec->threads, multiply_share, &p);
+    if (kr_cpu_quantizes(p.kernels, op->weight.type)) kr_quantized_carve(&p.x, exec->scratch, op->n_tokens, op->weight.columns);
+    kr_parallel(exec->threads, run_share, &p);
 }
 
 void kr_cpu_linear_alone(const kr_cpu_kernels *kernels, const kr_linear *op, size_t begin, size_t end, void *scratch)
 {
-    product p = { .op = op, .kernels = kernels };
-    if (quantizes(kernels, op->weight.type)) {
-        kr_quantized_carve(&p.x, scratch, op->n_tokens, op->weight.columns);
-        kernels->quantize(op, &p.x, 0, op->n_tokens);
+    kr_quantized x = { 0 };
+    if (kr_cpu_quantizes(kernels, op->weight.type)) {
+        kr_quantized_carve(&x, scratch, op->n_tokens, op->weight.columns);
+        kernels->quantize(op, &x, 0, op->n_tokens, 0, x.stride);
     }
-    multiply(&p, begin, end);
+    kr_cpu_linear_rows(kernels, op, &x, begin, end, op->weight.rows);
 }
 
 /* ---- the library's ----------------------------------------------------------------------------------------------- */

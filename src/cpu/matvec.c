@@ -65,7 +65,10 @@ void kr_product_plain(const kr_gemm_product *p, size_t begin, size_t end)
 
 #include "cpu/quantize_body.h"
 
-void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end) { quantize_rows(op, x, begin, end); }
+void kr_quantize_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to)
+{
+    quantize_rows(op, x, begin, end, from, to);
+}
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -76,14 +79,16 @@ size_t kr_quantized_carve(kr_quantized *x, void *memory, size_t n_tokens, size_t
     const size_t scale = n_tokens * stride * sizeof(uint16_t); /* room for bfloat16 */
     const size_t offset = scale + aligned(n_tokens * halves * sizeof(float));
     const size_t tile_scale = offset + aligned(n_tokens * halves * sizeof(int32_t));
+    const size_t tile_offset = tile_scale + tiles * halves * KR_TILE_TOKENS * sizeof(float);
     char *at = memory;
     if (memory)
         *x = (kr_quantized){ .stride = stride,
                              .values = (int8_t *)at,
                              .scale = (float *)(void *)(at + scale),
                              .offset = (int32_t *)(void *)(at + offset),
-                             .tile_scale = (float *)(void *)(at + tile_scale) };
-    return tile_scale + tiles * halves * KR_TILE_TOKENS * sizeof(float);
+                             .tile_scale = (float *)(void *)(at + tile_scale),
+                             .tile_offset = (int32_t *)(void *)(at + tile_offset) };
+    return tile_offset + tiles * halves * KR_TILE_TOKENS * sizeof(int32_t);
 }
 
 /* The sum of half a block's products, exactly. */
@@ -104,8 +109,9 @@ static int32_t dot_half(const uint8_t *numbers, krait_weight_type type, size_t r
     return sum;
 }
 
-void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+void kr_dot_plain(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
+    (void)then;
     const krait_weight_type type = op->weight.type;
     const size_t size = kr_block_bytes(type), blocks = x->stride / KR_BLOCK_COLUMNS;
     for (size_t j = begin; j < end; j++)

@@ -4,6 +4,8 @@
 #include "cpu/kernels.h"
 #include "tensor/packed.h"
 
+enum { ASK_BYTES = 256 << 10 /* of the small matrices, before the threads meet */ };
+
 typedef struct context {
     const kr_cpu_kernels *kernels, *scan_kernels;
     const kr_mixer_step *op;
@@ -11,23 +13,36 @@ typedef struct context {
     kr_linear x_proj, dt_proj;
     kr_rms_norm norms[3]; /* of dt, B, C */
     kr_scan scan;
-    char *scratch; /* of each thread, thread_scratch bytes: for the products, then for the scan */
+    kr_quantized quantized; /* x, where x_proj wants it */
+    char *scratch;          /* of each thread, thread_scratch bytes: for dt_proj, then for the scan */
     size_t thread_scratch;
 } context;
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Channels of a thread, first..last-1, through the convolution, and as x_proj reads them. */
+static void convolve(const context *c, size_t first, size_t last)
+{
+    if (first >= last) return;
+    c->kernels->conv(&c->conv, first, last);
+    if (!kr_cpu_quantizes(c->kernels, c->x_proj.weight.type)) return;
+    c->kernels->quantize(&c->x_proj, &c->quantized, 0, c->op->n_sequences, first,
+                         last < c->op->d_inner ? last : c->quantized.stride);
+}
 
 static void share(void *pointer, int thread, int n_threads)
 {
     const context *c = pointer;
     char *scratch = c->scratch + (size_t)thread * c->thread_scratch;
     size_t begin, end, first_channel, last_channel;
-    kr_share(c->op->d_inner, 16, thread, n_threads, &first_channel, &last_channel);
-    if (first_channel < last_channel) c->kernels->conv(&c->conv, first_channel, last_channel);
+    kr_share(c->op->d_inner, KR_BLOCK_COLUMNS, thread, n_threads, &first_channel, &last_channel);
+    kr_share(c->x_proj.weight.rows, kr_is_grouped(c->x_proj.weight.type) ? KR_GROUP_ROWS : 1, thread, n_threads, &begin, &end);
+    convolve(c, first_channel, last_channel);
+    kr_cpu_linear_ask(&c->x_proj, begin, end, ASK_BYTES);
     kr_barrier(n_threads);
 
-    kr_share(c->x_proj.weight.rows, kr_is_grouped(c->x_proj.weight.type) ? KR_GROUP_ROWS : 1, thread, n_threads, &begin, &end);
-    if (begin < end) kr_cpu_linear_alone(c->kernels, &c->x_proj, begin, end, scratch);
+    if (begin < end) kr_cpu_linear_rows(c->kernels, &c->x_proj, &c->quantized, begin, end, end);
+    kr_cpu_linear_ask(&c->dt_proj, first_channel, last_channel, ASK_BYTES);
     kr_barrier(n_threads);
 
     if (c->op->norm_eps >= 0) {
@@ -42,9 +57,9 @@ static void share(void *pointer, int thread, int n_threads)
     }
 }
 
-static size_t thread_scratch(size_t n, size_t D, size_t N, size_t R)
+static size_t thread_scratch(size_t n, size_t N, size_t R)
 {
-    size_t product = kr_quantized_carve(NULL, NULL, n, D > R ? D : R), scan = kr_cpu_scan_scratch(1, N);
+    size_t product = kr_quantized_carve(NULL, NULL, n, R), scan = kr_cpu_scan_scratch(1, N);
     return aligned(product > scan ? product : scan);
 }
 
@@ -56,6 +71,8 @@ void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
     float *x = (float *)(scratch += aligned((n + 1) * sizeof *start));
     float *dt = (float *)(scratch += aligned(n * D * sizeof *x)), *B = dt + R, *C = B + N; /* rows of x_proj's output */
     scratch += aligned(n * width * sizeof *dt);
+    kr_quantized quantized;
+    scratch += aligned(kr_quantized_carve(&quantized, scratch, n, D));
     for (size_t s = 0; s <= n; s++) start[s] = s;
     kr_rows rows = { n, start };
 
@@ -93,8 +110,9 @@ void kr_cpu_mixer_step(const kr_exec *exec, const kr_mixer_step *op)
                   .delta_softplus = true,
                   .state = op->ssm_state,
                   .y = op->y },
+        .quantized = quantized,
         .scratch = scratch,
-        .thread_scratch = thread_scratch(n, D, N, R),
+        .thread_scratch = thread_scratch(n, N, R),
     };
     int threads = (width + R + n * N) * D < KR_SERIAL_ELEMENTS ? 1 : exec->threads;
     kr_parallel(threads, share, &c);
@@ -104,5 +122,6 @@ size_t kr_cpu_mixer_step_scratch(int threads, size_t n_sequences, size_t d_inner
 {
     return aligned((n_sequences + 1) * sizeof(size_t)) + aligned(n_sequences * d_inner * sizeof(float))
            + aligned(n_sequences * (dt_rank + 2 * d_state) * sizeof(float))
-           + (size_t)threads * thread_scratch(n_sequences, d_inner, d_state, dt_rank);
+           + aligned(kr_quantized_carve(NULL, NULL, n_sequences, d_inner))
+           + (size_t)threads * thread_scratch(n_sequences, d_state, dt_rank);
 }

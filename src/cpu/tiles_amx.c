@@ -22,25 +22,27 @@
 
 enum { TILE = 16, TILE_BYTES = 64, LINE = 64 };
 
-enum { STREAMS = 4 };
+enum { STREAMS = 4, ASK_AHEAD = 8 << 10 /* bytes, at least: what a core reads while memory answers */ };
 
-/* Memory that will be wanted, asked for in as many streams: a core fetches several streams at once faster than one. */
+/* Memory that will be wanted, asked for in as many streams: a core fetches several streams at once faster than one. The lines of a stream
+ * are spread over `steps` steps. */
 typedef struct request {
     uintptr_t from;
-    size_t run, lines; /* bytes of a stream; lines of each for each step */
+    size_t run; /* bytes of a stream */
+    size_t lines, steps, due;
 } request;
 
 static request request_of(const void *from, size_t bytes, size_t steps)
 {
-    const size_t run = bytes / LINE / STREAMS * LINE;
-    return (request){ (uintptr_t)from, run, (run / LINE + steps - 1) / steps };
+    const size_t lines = (bytes / LINE + STREAMS - 1) / STREAMS;
+    return (request){ .from = (uintptr_t)from, .run = lines * LINE, .lines = lines, .steps = steps };
 }
 
 VEC_INLINE void ask(request *r)
 {
-    for (size_t i = 0; i < r->lines; i++, r->from += LINE) {
+    for (r->due += r->lines; r->due >= r->steps; r->due -= r->steps, r->from += LINE) {
         VEC_UNROLL
-        for (size_t k = 0; k < STREAMS; k++) __builtin_prefetch((const void *)(r->from + k * r->run), 0, 3);
+        for (size_t k = 0; k < STREAMS; k++) __builtin_prefetch((const void *)(r->from + k * r->run), 0, 2);
     }
 }
 
@@ -115,12 +117,12 @@ VEC_INLINE __m512i rounded(const float *x, size_t n)
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-static void pack_tokens(const kr_linear *op, const kr_quantized *x, size_t first, size_t m)
+static void pack_tokens(const kr_linear *op, const kr_quantized *x, size_t first, size_t m, size_t begin, size_t end)
 {
     const size_t K = op->weight.columns;
     const float *from = op->x.data + first * op->x.stride;
-    uint16_t *to = (uint16_t *)(void *)x->values + first * x->stride;
-    for (size_t k = 0; k < x->stride; k += STEP, to += STEP * m) {
+    uint16_t *to = (uint16_t *)(void *)x->values + first * x->stride + begin * m;
+    for (size_t k = begin; k < end; k += STEP, to += STEP * m) {
         const size_t n = k < K ? least(K - k, STEP) : 0;
         if (n == 0) {
             memset(to, 0, STEP * m * sizeof *to);
@@ -135,9 +137,9 @@ static void pack_tokens(const kr_linear *op, const kr_quantized *x, size_t first
     }
 }
 
-void kr_tiles_quantize_bf16(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+void kr_tiles_quantize_bf16(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to)
 {
-    for (size_t t = begin; t < end; t += TILE) pack_tokens(op, x, t, least(op->n_tokens - t, TILE));
+    for (size_t t = begin; t < end; t += TILE) pack_tokens(op, x, t, least(op->n_tokens - t, TILE), from, to);
 }
 
 /* As many groups of 16 rows and of tokens as a pass has, one or two of each. */
@@ -245,21 +247,24 @@ static void run_pass(const kr_linear *op, const pass *p, size_t j, size_t t)
             if (p->rows[r] && p->tokens[i]) put_tile(op, sums[2 * r + i], j + r * TILE, p->rows[r], t + i * TILE, p->tokens[i]);
 }
 
-/* A pass asks for the rows after its own, in the order of memory. Of several passes over the same rows the first does. */
-void kr_tiles_dot_bf16(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+/* A pass asks for rows after its own, in the order of memory, the last ones for those that the caller goes on with. Of several passes over
+ * the same rows the first does. */
+void kr_tiles_dot_bf16(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
     const size_t K = op->weight.columns, n = op->n_tokens, row_bytes = K * sizeof(uint16_t);
     const uint16_t *w = op->weight.data, *values = (const uint16_t *)(const void *)x->values;
+    const size_t ahead = (ASK_AHEAD / (PASS_ROWS * row_bytes) + 1) * PASS_ROWS;
     tile_config config = { 0 };
     for (size_t j = begin; j < end; j += PASS_ROWS) {
-        const size_t rows = least(end - j, PASS_ROWS), more = least(end - j - rows, PASS_ROWS);
+        const size_t rows = least(end - j, PASS_ROWS), next = j + ahead < end ? j + ahead : j + rows < end ? end : then;
+        const size_t more = next < op->weight.rows ? least(op->weight.rows - next, PASS_ROWS) : 0;
         for (size_t t = 0; t < n; t += PASS_TOKENS) {
             const size_t tokens = least(n - t, PASS_TOKENS);
             pass p = { .a = { w + j * K, w + (j + TILE) * K },
                        .b = { values + t * x->stride, values + (t + TILE) * x->stride },
                        .rows = { least(rows, TILE), rows > TILE ? rows - TILE : 0 },
                        .tokens = { least(tokens, TILE), tokens > TILE ? tokens - TILE : 0 },
-                       .ask = request_of(w + (j + rows) * K, t == 0 && K >= STEP ? more * row_bytes : 0, K / STEP + 1) };
+                       .ask = request_of(w + next * K, t == 0 && K >= STEP ? more * row_bytes : 0, K / STEP + 1) };
             configure_pass(&config, &p);
             run_pass(op, &p, j, t);
         }
@@ -276,12 +281,16 @@ enum {
     PASSAGE = 128                                     /* tokens that one passage over the weights multiplies */
 };
 
-void kr_tiles_quantize_grouped(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+void kr_tiles_quantize_grouped(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t from, size_t to)
 {
     (void)op;
     const size_t halves = x->stride / HALF;
     for (size_t t = begin; t < end; t++)
-        for (size_t h = 0; h < halves; h++) x->tile_scale[(t / TILE * halves + h) * TILE + t % TILE] = x->scale[t * halves + h];
+        for (size_t h = from / HALF; h < to / HALF; h++) {
+            const size_t at = (t / TILE * halves + h) * TILE + t % TILE;
+            x->tile_scale[at] = x->scale[t * halves + h];
+            x->tile_offset[at] = x->offset[t * halves + h];
+        }
 }
 
 /* Numbers of a block as signed bytes, [16 quads][16 rows][4]. */
@@ -315,60 +324,73 @@ VEC_INLINE void expand(int8_t *to, const uint8_t *block, size_t blocks, const kr
 /* Some blocks of a group by some tokens. */
 typedef struct strip {
     size_t blocks;
-    const int8_t *numbers; /* [blocks][16 quads][16 rows][4] */
-    const uint8_t *scales; /* of the first block, */
-    size_t block_bytes;    /* the next being so far away */
-    const int8_t *values;  /* [tokens, stride] */
+    const uint8_t *numbers; /* of the first block, [16 quads][16 rows][4], */
+    size_t numbers_apart;   /* those of the next being so far away */
+    const uint8_t *scales;  /* of the first block, */
+    size_t scales_apart;
+    const int8_t *values; /* [tokens, stride] */
     size_t stride;
-    const float *scale_x; /* [blocks * 2][16 tokens] */
-    float *sums;          /* [tokens][16 rows], in and out */
+    const float *scale_x;  /* [blocks * 2][16 tokens], */
+    const int32_t *offset; /* as well */
+    float *sums;           /* [tokens][16 rows], in and out */
     request ask;
 } strip;
 
-/* Tiles 0, 1 or, in turn, 6, 7: C of the two halves of a block; 2, 3: A; 4, 5: B. A block is multiplied before the products of
- * the one before it are scaled. */
-#define STRIP_MULTIPLY(C0, C1)                             \
-    do {                                                   \
-        _tile_zero(C0);                                    \
-        _tile_loadd(2, a, s->stride);                      \
-        _tile_loadd(4, b, TILE_BYTES);                     \
-        _tile_dpbssd(C0, 2, 4);                            \
-        _tile_zero(C1);                                    \
-        _tile_loadd(3, a + HALF, s->stride);               \
-        _tile_loadd(5, b + NUMBERS_BYTES / 2, TILE_BYTES); \
-        _tile_dpbssd(C1, 3, 5);                            \
-        a += KR_BLOCK_COLUMNS, b += NUMBERS_BYTES;         \
-        ask(&next);                                        \
+/* `direct`: numbers as they lie in q8, unsigned, whose offset is in none of the products. With few tokens that costs less than to make
+ * signed ones first. */
+#define STRIP_HALF(C, A, B, X, NUMBERS)      \
+    do {                                     \
+        _tile_zero(C);                       \
+        _tile_loadd(A, X, s->stride);        \
+        _tile_loadd(B, NUMBERS, TILE_BYTES); \
+        if (direct)                          \
+            _tile_dpbsud(C, A, B);           \
+        else                                 \
+            _tile_dpbssd(C, A, B);           \
     } while (0)
 
-#define STRIP_ADD(C0, C1)                                    \
-    do {                                                     \
-        _tile_stored(C0, products[0], TILE_BYTES);           \
-        _tile_stored(C1, products[1], TILE_BYTES);           \
-        strip_scale(sum, products, scales, scale_x, tokens); \
-        scales += s->block_bytes, scale_x += 2 * TILE;       \
+/* Tiles 0, 1 or, in turn, 6, 7: C of the two halves of a block; 2, 3: A; 4, 5: B. A block is multiplied before the products of
+ * the one before it are scaled. */
+#define STRIP_MULTIPLY(C0, C1)                                 \
+    do {                                                       \
+        STRIP_HALF(C0, 2, 4, a, b);                            \
+        STRIP_HALF(C1, 3, 5, a + HALF, b + NUMBERS_BYTES / 2); \
+        a += KR_BLOCK_COLUMNS, b += s->numbers_apart;          \
+        ask(&next);                                            \
+    } while (0)
+
+#define STRIP_ADD(C0, C1)                                                    \
+    do {                                                                     \
+        _tile_stored(C0, products[0], TILE_BYTES);                           \
+        _tile_stored(C1, products[1], TILE_BYTES);                           \
+        strip_scale(sum, products, scales, scale_x, offset, tokens, direct); \
+        scales += s->scales_apart, scale_x += 2 * TILE, offset += 2 * TILE;  \
     } while (0)
 
 VEC_INLINE void strip_scale(vec sum[TILE], int32_t products[2][TILE][TILE], const uint8_t *scales, const float *scale_x,
-                            const size_t tokens)
+                            const int32_t *offset, const size_t tokens, const bool direct)
 {
-    for (size_t half = 0; half < 2; half++, scale_x += TILE) {
+    for (size_t half = 0; half < 2; half++, scale_x += TILE, offset += TILE) {
         const vec scale = vec_load_f16((const uint16_t *)(const void *)scales + half * KR_GROUP_ROWS);
         VEC_UNROLL
-        for (size_t i = 0; i < tokens; i++)
-            sum[i] = vec_fma(ivec_float(ivec_load(products[half][i])), vec_mul(scale, vec_set(scale_x[i])), sum[i]);
+        for (size_t i = 0; i < tokens; i++) {
+            __m512i bits = ivec_load(products[half][i]);
+            if (direct) bits = _mm512_add_epi32(bits, ivec_set(offset[i]));
+            sum[i] = vec_fma(ivec_float(bits), vec_mul(scale, vec_set(scale_x[i])), sum[i]);
+        }
     }
 }
 
-VEC_INLINE void multiply_strip(const strip *s, const size_t tokens)
+VEC_INLINE void multiply_strip(const strip *s, const size_t tokens, const bool direct)
 {
     int32_t products[2][TILE][TILE] __attribute__((aligned(64)));
     vec sum[TILE];
     VEC_UNROLL
     for (size_t i = 0; i < tokens; i++) sum[i] = vec_load(s->sums + i * TILE);
-    const int8_t *a = s->values, *b = s->numbers;
-    const uint8_t *scales = s->scales;
+    const int8_t *a = s->values;
+    const uint8_t *b = s->numbers, *scales = s->scales;
     const float *scale_x = s->scale_x;
+    const int32_t *offset = s->offset;
     request next = s->ask;
     STRIP_MULTIPLY(0, 1);
     for (size_t left = s->blocks - 1;; left--) {
@@ -385,9 +407,9 @@ VEC_INLINE void multiply_strip(const strip *s, const size_t tokens)
 }
 
 #define STRIP_CASE(n) \
-    case n: multiply_strip(s, n); break;
+    case n: direct ? multiply_strip(s, n, true) : multiply_strip(s, n, false); break;
 
-static void run_strip(const strip *s, size_t tokens)
+static void run_strip(const strip *s, size_t tokens, bool direct)
 {
     switch (tokens) {
         STRIP_CASE(1)
@@ -437,52 +459,61 @@ static void put_sums(const kr_linear *op, const float *sums, size_t row, size_t 
     }
 }
 
+static size_t groups_of(size_t rows) { return (rows + KR_GROUP_ROWS - 1) / KR_GROUP_ROWS; }
+
 /* Tokens t .. t+n-1, at most PASSAGE; t is a multiple of 16. */
-static void dot_passage(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t t, size_t n,
+static void dot_passage(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then, size_t t, size_t n,
                         tile_config *config)
 {
     int8_t numbers[CHUNK * NUMBERS_BYTES] __attribute__((aligned(64)));
     float sums[PASSAGE * TILE] __attribute__((aligned(64)));
     const krait_weight_type type = op->weight.type;
-    const size_t blocks = x->stride / KR_BLOCK_COLUMNS, size = kr_block_bytes(type);
+    const size_t blocks = x->stride / KR_BLOCK_COLUMNS, size = kr_block_bytes(type), groups = groups_of(op->weight.rows);
+    const size_t ahead = ASK_AHEAD / (blocks * size) + 1;
+    const bool direct = type == KRAIT_WEIGHT_Q8 && n <= TILE;
     for (size_t group = begin; group < end; group++) {
         const uint8_t *w = (const uint8_t *)op->weight.data + group * blocks * size;
+        const size_t next = group + ahead < end ? group + ahead : group + 1 < end ? end : then;
+        const uint8_t *w_next = (const uint8_t *)op->weight.data + next * blocks * size;
         memset(sums, 0, n * TILE * sizeof *sums);
         for (size_t first = 0; first < blocks; first += CHUNK) {
             const size_t chunk = least(blocks - first, CHUNK);
-            switch (type) { /* inlined for each */
-            case KRAIT_WEIGHT_Q8: expand(numbers, w + first * size, chunk, KRAIT_WEIGHT_Q8); break;
-            case KRAIT_WEIGHT_Q6: expand(numbers, w + first * size, chunk, KRAIT_WEIGHT_Q6); break;
-            default: expand(numbers, w + first * size, chunk, KRAIT_WEIGHT_Q4);
-            }
+            const uint8_t *block = w + first * size;
+            if (!direct) switch (type) { /* inlined for each */
+                case KRAIT_WEIGHT_Q8: expand(numbers, block, chunk, KRAIT_WEIGHT_Q8); break;
+                case KRAIT_WEIGHT_Q6: expand(numbers, block, chunk, KRAIT_WEIGHT_Q6); break;
+                default: expand(numbers, block, chunk, KRAIT_WEIGHT_Q4);
+                }
             WRITTEN();
             for (size_t i = 0; i < n; i += TILE) {
                 const size_t tokens = least(n - i, TILE);
                 const strip s = { .blocks = chunk,
-                                  .numbers = numbers,
-                                  .scales = w + first * size,
-                                  .block_bytes = size,
+                                  .numbers = direct ? block + KR_SCALES_BYTES : (const uint8_t *)numbers,
+                                  .numbers_apart = direct ? size : NUMBERS_BYTES,
+                                  .scales = block,
+                                  .scales_apart = size,
                                   .values = x->values + (t + i) * x->stride + first * KR_BLOCK_COLUMNS,
                                   .stride = x->stride,
                                   .scale_x = x->tile_scale + ((t + i) * x->stride / HALF + first * 2 * TILE),
+                                  .offset = x->tile_offset + ((t + i) * x->stride / HALF + first * 2 * TILE),
                                   .sums = sums + i * TILE,
-                                  .ask = request_of(w + (blocks + first) * size, i == 0 && group + 1 < end ? chunk * size : 0,
-                                                    chunk) };
+                                  .ask = request_of(w_next + first * size, i == 0 && next < groups ? chunk * size : 0, chunk) };
                 configure_strip(config, tokens);
-                run_strip(&s, tokens);
+                run_strip(&s, tokens, direct);
             }
         }
         put_sums(op, sums, group * KR_GROUP_ROWS, t, n);
     }
 }
 
-void kr_tiles_dot_grouped(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end)
+void kr_tiles_dot_grouped(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
     tile_config config = { 0 };
     begin /= KR_GROUP_ROWS;
-    end = (end + KR_GROUP_ROWS - 1) / KR_GROUP_ROWS;
+    end = groups_of(end);
+    then = groups_of(then);
     for (size_t t = 0; t < op->n_tokens; t += PASSAGE)
-        dot_passage(op, x, begin, end, t, least(op->n_tokens - t, PASSAGE), &config);
+        dot_passage(op, x, begin, end, then, t, least(op->n_tokens - t, PASSAGE), &config);
     _tile_release();
 }
 
