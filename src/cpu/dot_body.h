@@ -11,7 +11,7 @@ enum {
     DOT_STREAM_TOKENS = VEC_LANES == 16 ? 3 : 0, /* what is few */
     DOT_TOKENS = VEC_LANES == 16 ? 12 : 3,       /* of a tile with one group */
     DOT_BLOCK_BYTES = 256 << 10,                 /* of x that one passage over the weights multiplies */
-    DOT_AHEAD = 1024                             /* bytes ahead that few tokens ask for */
+    DOT_AHEAD = 1024                             /* bytes ahead that few tokens ask for, as a rule */
 };
 
 /* Numbers 0..63 from their low four bits and the bytes that have the other two at 4 half + 2 odd. */
@@ -133,15 +133,15 @@ VEC_INLINE void dot_group(const kr_linear *op, const kr_quantized *x, size_t gro
 #undef DOT_CASE
 
 /* Tokens t .. t+n-1, which fit a cache, each tile asking for its part of the next group, with groups begin .. end-1. */
-VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t t, size_t n,
+VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t t, size_t n, size_t ahead,
                           const krait_weight_type type)
 {
     if (n <= DOT_STREAM_TOKENS) {
         const size_t step = (end - begin) / DOT_STREAMS;
         for (size_t g = begin; g < begin + step; g++) switch (n) {
-            case 1: dot_tile(op, x, g, step, DOT_STREAMS, t, 1, type, DOT_AHEAD, 0, 1); break;
-            case 2: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 2 ? 2 : 1, type, DOT_AHEAD, 0, 1); break;
-            case 3: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 3 ? 3 : 1, type, DOT_AHEAD, 0, 1); break;
+            case 1: dot_tile(op, x, g, step, DOT_STREAMS, t, 1, type, ahead, 0, 1); break;
+            case 2: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 2 ? 2 : 1, type, ahead, 0, 1); break;
+            case 3: dot_tile(op, x, g, step, DOT_STREAMS, t, DOT_STREAM_TOKENS >= 3 ? 3 : 1, type, ahead, 0, 1); break;
             }
         begin += step * DOT_STREAMS;
     }
@@ -154,9 +154,8 @@ VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t beg
         }
 }
 
-static void dot_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
+VEC_INLINE void dot_rows_asking(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t ahead)
 {
-    (void)then;
     size_t block = DOT_BLOCK_BYTES / x->stride / DOT_TOKENS * DOT_TOKENS;
     if (block < 4 * DOT_TOKENS) block = 4 * DOT_TOKENS;
     begin /= KR_GROUP_ROWS;
@@ -164,9 +163,15 @@ static void dot_rows(const kr_linear *op, const kr_quantized *x, size_t begin, s
     for (size_t t = 0; t < op->n_tokens; t += block) {
         const size_t n = op->n_tokens - t < block ? op->n_tokens - t : block;
         switch (op->weight.type) {
-        case KRAIT_WEIGHT_Q8: dot_block(op, x, begin, end, t, n, KRAIT_WEIGHT_Q8); break;
-        case KRAIT_WEIGHT_Q6: dot_block(op, x, begin, end, t, n, KRAIT_WEIGHT_Q6); break;
-        default: dot_block(op, x, begin, end, t, n, KRAIT_WEIGHT_Q4);
+        case KRAIT_WEIGHT_Q8: dot_block(op, x, begin, end, t, n, ahead, KRAIT_WEIGHT_Q8); break;
+        case KRAIT_WEIGHT_Q6: dot_block(op, x, begin, end, t, n, ahead, KRAIT_WEIGHT_Q6); break;
+        default: dot_block(op, x, begin, end, t, n, ahead, KRAIT_WEIGHT_Q4);
         }
     }
+}
+
+static void dot_rows(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
+{
+    (void)then;
+    dot_rows_asking(op, x, begin, end, DOT_AHEAD);
 }

@@ -54,12 +54,19 @@ static void tiles_quantize(const kr_linear *op, const kr_quantized *x, size_t be
     }
 }
 
+/* CPUs with AMX are large servers, whose memory answers late: asking 2 KB ahead reads a few percent faster than 1 KB (which Zen 4 likes). */
+static void few_tokens_dot(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
+{
+    (void)then;
+    dot_rows_asking(op, x, begin, end, 2 * DOT_AHEAD);
+}
+
 static void tiles_dot(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {
     if (op->weight.type == KRAIT_WEIGHT_BF16)
         kr_tiles_dot_bf16(op, x, begin, end, then);
     else
-        (op->n_tokens >= LEAST_TILE ? kr_tiles_dot_grouped : dot_rows)(op, x, begin, end, then);
+        (op->n_tokens >= LEAST_TILE ? kr_tiles_dot_grouped : few_tokens_dot)(op, x, begin, end, then);
 }
 
 const kr_cpu_kernels kr_cpu_kernels_avx512_amx = KERNELS(tiles_quantize, tiles_dot);
