@@ -145,7 +145,7 @@ static void calibration_with_ids_changes_the_numbers_alone(void **state)
     assert_true(kl[1] > 0 && kl[1] < kl[0]);
     cli_result few = cli(NULL, "quantize", TINY, cli_path("few.gguf"), "--type", "q4", "--calibrate-ids", list,
                          "--calibrate-tokens", "255", NULL);
-    assert_cli(&few, 1, "expected at least 256 tokens, twice the columns of the widest matrix, found 255");
+    assert_cli(&few, 1, "--calibrate-tokens: expected at least 256 tokens, twice the columns of the widest matrix, found 255");
     cli_free(&a), cli_free(&b), cli_free(&few);
     cli_folder_remove();
 }
@@ -153,8 +153,10 @@ static void calibration_with_ids_changes_the_numbers_alone(void **state)
 static void wrong_calibration_is_said(void **state)
 {
     (void)state;
-    const char *out = cli_path("x.gguf"), *bad = cli_path("bad.txt"), *outside = cli_path("outside.txt");
+    const char *out = cli_path("x.gguf"), *bad = cli_path("bad.txt"), *outside = cli_path("outside.txt"),
+               *empty = cli_path("empty.txt");
     cli_write(bad, "1,2,x", 5);
+    cli_write(empty, "\n", 1);
     cli_write(outside, "1,2,256", 7);
     const struct {
         const char *arguments[10], *message;
@@ -164,6 +166,9 @@ static void wrong_calibration_is_said(void **state)
         { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", "/no/such/file" }, "/no/such/file", 1 },
         { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", bad }, "bad.txt", 1 },
         { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", outside }, "expected an id from 0 to 255, found 256", 1 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", empty },
+          "empty.txt: expected tokens to calibrate with, found none",
+          1 },
         { { "quantize", TINY, out, "--type", "q4", "--calibrate", bad, "--calibrate-ids", bad }, "expected one of them", 2 },
         { { "quantize", "--shape", "130m", out, "--type", "q4", "--calibrate-ids", bad }, "random weights", 2 },
         { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", bad, "--calibrate-tokens", "0" }, "--calibrate-tokens", 2 },
@@ -196,8 +201,11 @@ static void a_model_is_calibrated_with_a_text(void **state)
     assert_non_null(strstr(made.out, "costs much in q4; no q6 in GGUF files"));
     cli_write(text, own.out, 400);
     cli_result few = cli(NULL, "quantize", model, cli_path("few.gguf"), "--type", "q4", "--calibrate", text, NULL);
-    assert_cli(&few, 1, "expected at least 1024 tokens, twice the columns of the widest matrix");
-    cli_free(&own), cli_free(&made), cli_free(&few);
+    assert_cli(&few, 1, "text.txt: calibration: expected at least 1024 tokens, twice the columns of the widest matrix");
+    cli_write(text, "", 0);
+    cli_result none = cli(NULL, "quantize", model, cli_path("none.gguf"), "--type", "q4", "--calibrate", text, NULL);
+    assert_cli(&none, 1, "text.txt: expected tokens to calibrate with, found none");
+    cli_free(&own), cli_free(&made), cli_free(&few), cli_free(&none);
     cli_folder_remove();
 }
 #endif

@@ -179,7 +179,7 @@ static void failures_name_the_file(void **state)
         { { "quantize", "/no/such/model", P_tmpdir "/x.gguf", "--type", "q8" }, "krait quantize: /no/such/model" },
         { { "quantize", TINY, "/no/such/folder/x.gguf", "--type", "q8" }, "/no/such/folder/x.gguf: cannot write" },
         { { "quantize", TINY, P_tmpdir "/x.gguf", "--type", "q8", "--keep", "ssm_a=q8" },
-          "ssm_a: expected the name of a matrix, or a pattern (*, ?) of some, found none" },
+          "--keep: pattern \"ssm_a\": expected the name of a matrix, with * and ? for what differs, found none that fits" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cli_result result = cli_list(NULL, 0, cases[i].arguments);

@@ -116,7 +116,11 @@ static void choices_count_and_unused_ones_are_errors(void **state)
     discard(to);
     options.n_choices = 2;
     assert_int_equal(save(KRAIT_TEST_DATA "/models/tiny", to, &options, &error), KRAIT_ERROR_ARGUMENT);
-    assert_non_null(strstr(error.message, "*.y_proj.*: expected the name of a matrix"));
+    assert_non_null(strstr(error.message, "pattern \"*.y_proj.*\": expected the name of a matrix"));
+    choices[1].pattern = "*.layers.1.mixer.x_proj.weight";
+    assert_int_equal(save(KRAIT_TEST_DATA "/models/tiny", to, &options, &error), KRAIT_ERROR_ARGUMENT);
+    assert_non_null(
+        strstr(error.message, "mixer.x_proj.weight\": every matrix that it fits has its type from an earlier pattern"));
     assert_false(exists(to, "."));
 }
 

@@ -29,8 +29,7 @@ static const kr_option options[] = {
           "Another type for the tensors of that name (* and ? stand for any text and character); the first that fits counts" },
     { KR_OPTION_FILE, 0, "calibrate", "FILE", AT(calibrate),
       .help = "Choose the numbers of q4, q6 and q8 for what the model multiplies while it reads this text, which should be like "
-              "those "
-              "that it is for" },
+              "those that it is for" },
     { KR_OPTION_FILE, 0, "calibrate-ids", "FILE", AT(calibrate_ids),
       .help = "The same with token ids instead of text: numbers between commas or white space" },
     { KR_OPTION_COUNT, 0, "calibrate-tokens", "N", AT(calibrate_tokens), 1, 0, "32768",
@@ -38,7 +37,7 @@ static const kr_option options[] = {
     { KR_OPTION_FILE, 0, "tokenizer", "FILE", AT(tokenizer),
       .help = "tokenizer.json or GGUF file for the text of --calibrate instead of the checkpoint's own" },
     { KR_OPTION_CHOICE, 0, "shape", "130m|370m|790m|1.4b|2.8b", AT(shape),
-      .help = "Random weights of a published shape instead of a MODEL, for measuring" },
+      .help = "Random weights of a published shape instead of a MODEL, for measuring; OUT ends in .gguf then" },
     { KR_OPTION_FLAG, 0, "force", NULL, AT(force), .help = "Quantise a model that is quantised already" },
     { KR_OPTION_FLAG, 0, "json", NULL, AT(json), .help = "One JSON object" },
     { KR_OPTION_COUNT, 't', "threads", "N", AT(threads), 1, 1024, NULL, "Threads; without it, as many as the process may use" },
@@ -106,10 +105,14 @@ static void put_text(const quantize_values *values, const krait_checkpoint *chec
 {
     const char *note;
     totals t = add_up(list);
-    printf("%-26s %-6s %-6s %13s  error\n", "tensor", "from", "to", "bytes");
+    int width = 26; /* of the longest in a GGUF file */
+    for (size_t i = 0; i < list->n; i++)
+        if (strlen(list->items[i].name) > (size_t)width && strlen(list->items[i].name) < 80)
+            width = (int)strlen(list->items[i].name);
+    printf("%-*s %-6s %-6s %13s  error\n", width, "tensor", "from", "to", "bytes");
     for (size_t i = 0; i < list->n; i++) {
         const krait_saved_tensor *r = &list->items[i].tensor;
-        printf("%-26s %-6s %-6s %13s  ", list->items[i].name, krait_dtype_name(r->from), krait_dtype_name(r->to),
+        printf("%-*s %-6s %-6s %13s  ", width, list->items[i].name, krait_dtype_name(r->from), krait_dtype_name(r->to),
                kr_text_count(r->bytes).text);
         if (r->error > 0)
             printf("%.3g %%", 100 * r->error);
@@ -232,7 +235,22 @@ static krait_status read_calibration(const quantize_values *values, kr_model_sou
         status = kr_input_ids(path, data, size, ids, n, error);
     kr_free(data);
     if (*n > values->calibrate_tokens) *n = (size_t)values->calibrate_tokens;
-    return status;
+    /* For the library no ids are no calibration, which is not what was asked for. */
+    return status || *n ? status
+                        : kr_fail(error, KRAIT_ERROR_ARGUMENT, "%s: expected tokens to calibrate with, found none", path);
+}
+
+/* The library speaks of its options; say what gave them. n: ids to calibrate with. */
+static krait_status name_option(const quantize_values *values, size_t n, krait_status status, krait_error *error)
+{
+    static const char calibration[] = "calibration: ", pattern[] = "pattern ";
+    char message[sizeof error->message];
+    snprintf(message, sizeof message, "%s", error->message);
+    if (strncmp(message, pattern, sizeof pattern - 1) == 0)
+        return kr_fail(error, status, "--keep: %s (krait inspect lists their names)", message);
+    if (strncmp(message, calibration, sizeof calibration - 1) != 0) return status;
+    if (n == values->calibrate_tokens) return kr_fail(error, status, "--calibrate-tokens: %s", message + sizeof calibration - 1);
+    return kr_fail(error, status, "%s: %s", values->calibrate ? values->calibrate : values->calibrate_ids, message);
 }
 
 static krait_status save(const quantize_values *values, const krait_type_choice *choices, kr_model_source *source, records *list,
@@ -265,6 +283,7 @@ static krait_status save(const quantize_values *values, const krait_type_choice 
             status = (gguf ? krait_checkpoint_save_gguf : krait_checkpoint_save)(source->checkpoint, values->out, &how, error);
         krait_free(ids);
     }
+    if (status) status = name_option(values, how.n_calibration, status, error);
     kr_progress_end(&progress);
     return status;
 }
@@ -314,8 +333,7 @@ const kr_command kr_command_quantize = {
     .description =
         "OUT.gguf is a GGUF file that krait and llama.cpp load, with the model's tokenizer in it; any other OUT is a folder like "
         "Hugging Face's, in which q8, q6 and q4 are krait's own, ready to be multiplied. What became of each tensor is listed: "
-        "its "
-        "types, its bytes, and the root of the mean squared error relative to the weights. Without MODEL, the "
+        "its types, its bytes, and the root of the mean squared error relative to the weights. Without MODEL, the "
         "built-in model. Rows that blocks of GGUF do not divide are stored in f16. A model in bf16 is the same in bf16, bit for "
         "bit.",
     .examples = "  krait quantize path/to/mamba-130m-hf mamba-130m-q8 --type q8\n"

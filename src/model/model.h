@@ -73,13 +73,15 @@ krait_weight_type kr_type_fitting(krait_weight_type type, size_t rows, size_t co
 bool kr_type_holds_exactly(krait_weight_type type, const kr_tensor *tensor);
 /* `type`, or q6 instead of q4 for a parameter that asks for it, unless it is stored in q4. tensor: NULL if it is not stored. */
 krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter_place *place, const kr_tensor *tensor);
+/* What became of one of krait_save_options' choices: it fits no matrix; only such as an earlier one fits; or it was used. */
+typedef enum kr_choice_use { KR_CHOICE_UNUSED, KR_CHOICE_LATE, KR_CHOICE_USED } kr_choice_use;
 /* The type that a matrix is to be saved in, the choice that says so marked as used, and why if it is not the type asked for
- * (NULL otherwise). choice_used: [options->n_choices]. */
-krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice_used, const kr_parameter_place *place,
+ * (NULL otherwise). uses: [options->n_choices], zero at first. */
+krait_weight_type kr_type_choose(const krait_save_options *options, kr_choice_use *uses, const kr_parameter_place *place,
                                  const kr_tensor *tensor, const char **reason);
 krait_status kr_type_check_options(const krait_save_options *options, krait_error *error);
 /* That every choice was used. */
-krait_status kr_type_check_choices(const krait_save_options *options, const bool *choice_used, krait_error *error);
+krait_status kr_type_check_choices(const krait_save_options *options, const kr_choice_use *uses, krait_error *error);
 
 /* A of A_log, as every part of the library computes it, and an A_log that gives A again. */
 static inline float kr_minus_exp(float a_log) { return (float)-exp((double)a_log); }

@@ -28,7 +28,7 @@ typedef struct saving {
     krait_config config;
     const krait_save_options *options;
     const char *path; /* of the folder */
-    bool *choice_used;
+    kr_choice_use *uses;
     kr_arena arena;     /* names */
     item *items;        /* [capacity], one more than there are */
     kr_tensor *tensors; /* [n] as they will be */
@@ -86,7 +86,7 @@ static krait_status list_place(void *context, const kr_parameter_place *place, k
         tensor->shape[tensor->n_dims++] = kr_dim_size(*dim, &s->config);
     kr_tensor_set_contiguous(tensor);
     if (parameter->flags & KR_MATRIX) {
-        krait_weight_type wanted = kr_type_choose(s->options, s->choice_used, place, it->tensor, &it->reason);
+        krait_weight_type wanted = kr_type_choose(s->options, s->uses, place, it->tensor, &it->reason);
         bool exact = kr_type_holds_exactly(wanted, it->tensor);
         it->type = exact ? wanted : kr_type_fitting(wanted, tensor->shape[0], tensor->shape[1]);
         if (it->type != wanted) it->reason = "smaller than blocks that are filled up";
@@ -314,14 +314,13 @@ static krait_status allocate(saving *s, krait_error *error)
 {
     s->capacity = 1; /* the last one is looked at and passed over */
     kr_each_parameter(&s->config, NULL, count_place, s, NULL);
-    s->choice_used = kr_alloc_zero(s->options->n_choices, sizeof *s->choice_used);
+    s->uses = kr_alloc_zero(s->options->n_choices, sizeof *s->uses);
     s->items = kr_alloc(s->capacity, sizeof *s->items);
     s->tensors = kr_alloc(s->capacity, sizeof *s->tensors);
-    if (!s->choice_used || !s->items || !s->tensors)
-        return kr_fail_memory(error, "a list of tensors", s->capacity * sizeof *s->tensors);
+    if (!s->uses || !s->items || !s->tensors) return kr_fail_memory(error, "a list of tensors", s->capacity * sizeof *s->tensors);
     krait_status status = KRAIT_OK;
     for (s->pass = 0; s->pass < PASSES && !status; s->pass++) status = kr_each_parameter(&s->config, NULL, list_place, s, error);
-    if (!status) status = kr_type_check_choices(s->options, s->choice_used, error);
+    if (!status) status = kr_type_check_choices(s->options, s->uses, error);
     if (status) return status;
     size_t groups = s->largest_rows / KR_GROUP_ROWS + 1;
     s->values = kr_alloc(s->largest, sizeof *s->values);
@@ -367,7 +366,7 @@ krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const char *fol
     if (!status) status = save(&s, error);
     kr_calibration_free(s.calibration);
     kr_arena_free(&s.arena);
-    kr_free(s.choice_used);
+    kr_free(s.uses);
     kr_free(s.items);
     kr_free(s.tensors);
     kr_free(s.values);

@@ -21,7 +21,7 @@ typedef struct saving {
     krait_config config;
     const char *path;
     const krait_save_options *options;
-    bool *choice_used;
+    kr_choice_use *uses;
     kr_calibration *calibration; /* NULL: none */
     size_t n_calibrated;         /* matrices that it is for */
     int threads;
@@ -67,7 +67,7 @@ static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *plac
     p->from = p->tensor ? p->tensor->dtype : KRAIT_DTYPE_F32;
     p->exp = parameter->form == KR_MINUS_EXP_TRANSPOSED && !(s->checkpoint && s->checkpoint->gguf);
     if (parameter->flags & KR_MATRIX) {
-        const krait_weight_type type = kr_type_choose(s->options, s->choice_used, place, p->tensor, &p->reason);
+        const krait_weight_type type = kr_type_choose(s->options, s->uses, place, p->tensor, &p->reason);
         p->to = dtypes[type];
         if (type == KRAIT_WEIGHT_Q6) {
             snprintf(p->reason_text, sizeof p->reason_text, "%s%sno q6 in GGUF files", p->reason ? p->reason : "",
@@ -433,12 +433,12 @@ static krait_status save(saving *s, krait_error *error)
     const krait_config *c = &s->config;
     const uint64_t seed = s->seed;
     s->threads = s->options->threads > 0 ? s->options->threads : kr_threads_available();
-    s->choice_used = kr_alloc_zero(s->options->n_choices, sizeof *s->choice_used);
-    krait_status status = s->choice_used ? KRAIT_OK : kr_fail_memory(error, "choices", s->options->n_choices);
+    s->uses = kr_alloc_zero(s->options->n_choices, sizeof *s->uses);
+    krait_status status = s->uses ? KRAIT_OK : kr_fail_memory(error, "choices", s->options->n_choices);
     put_config(s);
     if (!status) status = put_tokenizer(s, error);
     if (!status) status = kr_each_parameter(c, NULL, list_place, s, error);
-    if (!status) status = kr_type_check_choices(s->options, s->choice_used, error);
+    if (!status) status = kr_type_check_choices(s->options, s->uses, error);
     if (!status) {
         add_notes(s);
         list_zeros(s);
@@ -457,7 +457,7 @@ static krait_status save(saving *s, krait_error *error)
     if (!status) status = kr_gguf_commit(&s->writer, error);
     kr_gguf_abandon(&s->writer);
     kr_calibration_free(s->calibration);
-    kr_free(s->choice_used);
+    kr_free(s->uses);
     kr_free(s->values);
     kr_free(s->returned);
     kr_free(s->encoded);

@@ -39,15 +39,22 @@ krait_weight_type kr_type_raised(krait_weight_type type, const kr_parameter_plac
     return KRAIT_WEIGHT_Q6;
 }
 
-krait_weight_type kr_type_choose(const krait_save_options *options, bool *choice_used, const kr_parameter_place *place,
+krait_weight_type kr_type_choose(const krait_save_options *options, kr_choice_use *uses, const kr_parameter_place *place,
                                  const kr_tensor *tensor, const char **reason)
 {
+    const krait_type_choice *chosen = NULL;
     for (size_t i = 0; i < options->n_choices; i++) {
         const char *pattern = options->choices[i].pattern;
         if (fnmatch(pattern, place->gguf_name, 0) != 0 && fnmatch(pattern, place->name, 0) != 0) continue;
-        choice_used[i] = true;
+        if (!chosen)
+            uses[i] = KR_CHOICE_USED;
+        else if (uses[i] == KR_CHOICE_UNUSED)
+            uses[i] = KR_CHOICE_LATE;
+        if (!chosen) chosen = &options->choices[i];
+    }
+    if (chosen) {
         *reason = "chosen";
-        return options->choices[i].type;
+        return chosen->type;
     }
     krait_weight_type type = kr_type_raised(options->type, place, tensor);
     if (type == options->type) return type;
@@ -71,12 +78,18 @@ krait_status kr_type_check_options(const krait_save_options *options, krait_erro
     return KRAIT_OK;
 }
 
-krait_status kr_type_check_choices(const krait_save_options *options, const bool *choice_used, krait_error *error)
+krait_status kr_type_check_choices(const krait_save_options *options, const kr_choice_use *uses, krait_error *error)
 {
-    for (size_t i = 0; i < options->n_choices; i++)
-        if (!choice_used[i])
+    for (size_t i = 0; i < options->n_choices; i++) {
+        const char *pattern = options->choices[i].pattern;
+        if (uses[i] == KR_CHOICE_LATE)
             return kr_fail(error, KRAIT_ERROR_ARGUMENT,
-                           "%.200s: expected the name of a matrix, or a pattern (*, ?) of some, found none",
-                           options->choices[i].pattern);
+                           "pattern \"%.200s\": every matrix that it fits has its type from an earlier pattern", pattern);
+        if (uses[i] == KR_CHOICE_UNUSED)
+            return kr_fail(
+                error, KRAIT_ERROR_ARGUMENT,
+                "pattern \"%.200s\": expected the name of a matrix, with * and ? for what differs, found none that fits",
+                pattern);
+    }
     return KRAIT_OK;
 }
