@@ -123,6 +123,48 @@ static void models_that_are_there_need_no_network(void **state)
     cli_free(&list);
     assert_run(0, NULL, "rm", "acme/tiny");
     assert_false(exists(TINY_HUB));
+    list = cli(NULL, "list", NULL);
+    assert_cli(&list, 0, "krait list: no models yet");
+    assert_string_equal(list.out, "");
+    cli_free(&list);
+}
+
+/* As Python reads them: ~ and $NAME may stand in them. */
+static void variables_with_paths_are_expanded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *variable, *value;
+    } cases[] = {
+        { "HF_HUB_CACHE", "~/hub" }, { "HF_HUB_CACHE", "$KRAIT_HERE/hub" },  { "HUGGINGFACE_HUB_CACHE", "${KRAIT_HERE}/hub" },
+        { "HF_HOME", "~" },          { "HF_HOME", "~/${KRAIT_NOWHERE}/.." }, { "XDG_CACHE_HOME", "~/cache" }
+    };
+    char *home = strdup(getenv("HOME") ? getenv("HOME") : "/");
+    clear();
+    shell("mkdir -p '%s/refs' '%s' && cp '%s'/* '%s'", cli_path(TINY_HUB), cli_path(SNAPSHOT), TINY, cli_path(SNAPSHOT));
+    shell("mkdir -p '%s' '%s' && ln -s .. '%s'", cli_path("${KRAIT_NOWHERE}"), cli_path("cache"), cli_path("cache/huggingface"));
+    write_text(TINY_HUB "/refs/main", COMMIT);
+    setenv("HOME", cli_folder(), 1);
+    setenv("KRAIT_HERE", cli_folder(), 1);
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsetenv("HF_HOME");
+        setenv(cases[i].variable, cases[i].value, 1);
+        cli_result pulled = cli(NULL, "pull", "acme/tiny", NULL); /* which asks nobody, and finds it */
+        unsetenv(cases[i].variable);
+        if (pulled.code != 0 || !strstr(pulled.out, SNAPSHOT))
+            fail_msg("%s=%s: found %d and \"%s\"", cases[i].variable, cases[i].value, pulled.code, pulled.err);
+        cli_free(&pulled);
+    }
+    setenv("HF_HOME", cli_folder(), 1);
+    assert_run(1, "acme/none: not in ", "pull", "acme/none");
+    unsetenv("HF_HUB_OFFLINE");
+    setenv("TRANSFORMERS_OFFLINE", "1", 1);
+    assert_run(1, "offline (TRANSFORMERS_OFFLINE): unset it", "pull", "acme/none");
+    unsetenv("TRANSFORMERS_OFFLINE");
+    setenv("HOME", home, 1);
+    free(home);
+    shell("rm -r '%s' '%s'", cli_path("${KRAIT_NOWHERE}"), cli_path("cache"));
 }
 
 static void an_index_needs_all_its_shards(void **state)
@@ -173,9 +215,8 @@ static void pulling_says_that_there_is_no_network(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_that_are_there_need_no_network),
-        cmocka_unit_test(an_index_needs_all_its_shards),
-        cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(models_that_are_there_need_no_network), cmocka_unit_test(variables_with_paths_are_expanded),
+        cmocka_unit_test(an_index_needs_all_its_shards),         cmocka_unit_test(names_are_checked),
         cmocka_unit_test(pulling_says_that_there_is_no_network),
     };
     return cmocka_run_group_tests(tests, enter, leave);
@@ -312,7 +353,12 @@ static void a_pulled_model_is_where_python_looks(void **state)
     assert_int_equal(readlink(cli_path(SNAPSHOT "/model.safetensors"), target, sizeof target), 12 + 64);
     assert_int_equal(count("*.incomplete"), 0);
 
-    /* What is there is neither fetched again nor asked for. */
+    /* What is there is neither fetched again nor asked for, nor written again: the cache may be read-only. */
+    struct stat before_again, after;
+    assert_int_equal(stat(cli_path(TINY_HUB "/refs/main"), &before_again), 0);
+    assert_run(0, NULL, "pull", "acme/tiny");
+    assert_int_equal(stat(cli_path(TINY_HUB "/refs/main"), &after), 0);
+    assert_true(before_again.st_ino == after.st_ino);
     assert_int_equal(requests("resolve", "config.json"), 1);
     assert_int_equal(requests("cdn", "model.safetensors"), 1);
     size_t before = requests("", "");
@@ -402,7 +448,12 @@ static void what_the_server_refuses_is_told(void **state)
         { "403 1 model.safe", "hf_x", "acme/tiny", "acme/tiny: model.safetensors: no access (403" },
         { "404 1 config", NULL, "acme/tiny", "acme/tiny: config.json: not found" },
         { "retry-3600 1 api", NULL, "acme/tiny", "too many requests (429): try again in 3600 s, or set HF_TOKEN" },
-        { "418 1 cdn", NULL, "acme/tiny", "the server answered 418" },
+        { "418 1 api", NULL, "acme/tiny", "the server answered 418" },
+        { "401 1 config", NULL, "acme/tiny",
+          "acme/tiny: config.json: needs a token (401: as the test wants it): accept the terms at http" },
+        { "401 1 config", "hf_x", "acme/tiny",
+          "does not accept the token (401: as the test wants it): accept the terms at http" },
+        { "403 1 cdn", NULL, "acme/tiny", ", where the hub keeps it, answered 403 (as the test wants it): try again later" },
         { "loop 99 config", NULL, "acme/tiny", "more than 8 redirects" },
         { "downgrade 1 config", NULL, "acme/tiny", "expected a redirect to https://, found ftp" },
         { "evil-../../../evil 1 api", NULL, "acme/tiny", "expected a file name inside the model, found \"../../../evil\"" },
@@ -450,7 +501,7 @@ static void a_later_pull_goes_on(void **state)
     (void)state;
     NEEDS_SERVER();
     begin("cut-5000 1 cdn\n404 1 cdn");
-    assert_run(1, "model.safetensors: not found", "pull", "acme/tiny");
+    assert_run(1, "where the hub keeps it, answered 404", "pull", "acme/tiny");
     assert_nothing_looks_complete();
     assert_int_equal(count("*.incomplete"), 1);
     assert_run(0, NULL, "pull", "acme/tiny");
@@ -462,7 +513,7 @@ static void a_later_pull_goes_on(void **state)
     static const char *const faults[] = { "cut-5000 1 cdn\n404 1 cdn\nnorange 1 cdn", "cut-5000 1 cdn\n404 1 cdn" };
     for (size_t i = 0; i < 2; i++) {
         begin(faults[i]);
-        assert_run(1, "model.safetensors: not found", "pull", "acme/tiny");
+        assert_run(1, "where the hub keeps it, answered 404", "pull", "acme/tiny");
         if (i) shell("printf '12345' | dd conv=notrunc of=\"$(find '%s' -name '*.incomplete')\" 2>/dev/null", cli_path("hub"));
         assert_run(0, NULL, "pull", "acme/tiny");
         assert_true(runs_like("acme/tiny", TINY));
@@ -525,7 +576,8 @@ static void an_interrupted_pull_goes_on(void **state)
     for (size_t i = 0; i < 600 && !requests("cdn ", ""); i++) usleep(20000);
     usleep(700000);
     kill(process.pid, SIGINT);
-    assert_true(cli_wait_for(&process, "krait pull: interrupted"));
+    assert_true(cli_wait_for(&process,
+                             "krait pull: interrupted: what has come of acme/tiny is kept, the same command goes on from there"));
     assert_int_equal(cli_end(&process), 130);
     assert_nothing_looks_complete();
     assert_int_equal(count("*.incomplete"), 1);
@@ -538,6 +590,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_that_are_there_need_no_network),
+        cmocka_unit_test(variables_with_paths_are_expanded),
         cmocka_unit_test(an_index_needs_all_its_shards),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test(a_pulled_model_is_where_python_looks),

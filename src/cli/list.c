@@ -58,8 +58,10 @@ static int run_list(const void *values_)
     if (krait_hub_list(&models, &n, NULL, &error)) return kr_report_failure(&kr_command_list, &error);
     if (values->json)
         finished = put_json(models, n);
-    else
+    else if (n)
         put_text(models, n);
+    else
+        fprintf(stderr, "krait list: no models yet: krait pull OWNER/NAME downloads one\n");
     krait_free(models);
     return finished ? KR_EXIT_OK : KR_EXIT_FAILURE;
 }

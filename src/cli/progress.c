@@ -9,6 +9,7 @@
 
 #define DELAY    2.0 /* seconds of silence */
 #define INTERVAL 0.2
+#define WINDOW   5.0 /* seconds that the rate of bytes is measured over, at least; twice that at most */
 
 void kr_progress_begin(kr_progress *progress, const kr_command *command, const char *unit)
 {
@@ -22,6 +23,20 @@ static bool report(void *user, const char *what, uint64_t done, uint64_t total)
 
 krait_progress kr_progress_callback(kr_progress *progress) { return (krait_progress){ .report = report, .user = progress }; }
 
+/* Of bytes: what was there before has no part in it, nor has what came long ago, or was of another lot. */
+static double recent_rate(kr_progress *progress, double now, uint64_t done, uint64_t total)
+{
+    const kr_progress_mark mark = { now, done };
+    if (!progress->shown || total != progress->total || done < progress->older.done) progress->older = progress->newer = mark;
+    progress->total = total;
+    if (now - progress->newer.time >= WINDOW) {
+        progress->older = progress->newer;
+        progress->newer = mark;
+    }
+    const double seconds = now - progress->older.time;
+    return seconds > 0 ? (double)(done - progress->older.done) / seconds : 0;
+}
+
 bool kr_progress_report(kr_progress *progress, const char *what, uint64_t done, uint64_t total)
 {
     if (kr_interrupted()) return false;
@@ -29,13 +44,7 @@ bool kr_progress_report(kr_progress *progress, const char *what, uint64_t done, 
     double now = kr_now(), elapsed = now - progress->began;
     if (elapsed < DELAY || now - progress->put < INTERVAL) return true;
     bool bytes = progress->unit && strcmp(progress->unit, KR_PROGRESS_BYTES) == 0;
-    double rate = (double)done / elapsed;
-    if (bytes && !progress->shown) {
-        progress->since = now;
-        progress->from = done;
-    }
-    if (bytes)
-        rate = now > progress->since && done > progress->from ? (double)(done - progress->from) / (now - progress->since) : 0;
+    double rate = bytes ? recent_rate(progress, now, done, total) : (double)done / elapsed;
     progress->put = now;
     progress->shown = true;
     kr_text (*text)(uint64_t) = bytes ? kr_text_bytes : kr_text_count;

@@ -12,12 +12,17 @@
 /* As a unit: "12.3 MB of 516.5 MB, 8.1 MB/s". */
 #define KR_PROGRESS_BYTES "bytes"
 
+typedef struct kr_progress_mark {
+    double time;
+    uint64_t done;
+} kr_progress_mark;
+
 typedef struct kr_progress {
     const kr_command *command;
-    const char *unit;  /* "tokens"; NULL: tensors, whatever the library counts, without a word; KR_PROGRESS_BYTES */
-    double began, put; /* times */
-    double since;      /* of bytes, when the line first appeared, and what was done then: of a download that goes on, */
-    uint64_t from;     /* what was there before has no part in the rate */
+    const char *unit;              /* "tokens"; NULL: tensors, whatever the library counts, without a word; KR_PROGRESS_BYTES */
+    double began, put;             /* times */
+    kr_progress_mark older, newer; /* of bytes: since when their rate is measured, and from when on it will be */
+    uint64_t total;                /* as last reported */
     bool live, shown;
 } kr_progress;
 

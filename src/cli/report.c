@@ -14,7 +14,9 @@ static int output_errno; /* of the first write to stdout that failed; stdio itse
 int kr_report_failure(const kr_command *command, const krait_error *error)
 {
     if (error->status == KRAIT_ERROR_INTERRUPTED) {
-        fprintf(stderr, "krait %s: interrupted\n", command->name);
+        /* What a user may do about it, where the library says so: "interrupted: ...". */
+        const bool says_more = strncmp(error->message, "interrupted: ", 13) == 0;
+        fprintf(stderr, "krait %s: %s\n", command->name, says_more ? error->message : "interrupted");
         return KR_EXIT_INTERRUPTED;
     }
     fprintf(stderr, "krait %s: %s\n", command->name, error->message);

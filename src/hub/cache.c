@@ -33,12 +33,48 @@ const char *kr_hub_variable(const char *name)
     return value && *value ? value : NULL;
 }
 
+/* The value of $NAME or ${NAME} at the beginning of `text`, and how long that is; NULL when it is none, or not set. */
+static const char *leading_variable(const char *text, size_t *length)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    char name[256];
+    const bool braces = text[0] == '$' && text[1] == '{';
+    size_t n = text[0] == '$' ? strspn(text + 1 + braces, letters) : 0;
+    if (!n || n >= sizeof name || (braces && text[2 + n] != '}')) return NULL;
+    memcpy(name, text + 1 + braces, n);
+    name[n] = 0;
+    *length = n + 1 + 2 * (size_t)braces;
+    return getenv(name);
+}
+
+krait_status kr_hub_expand(char path[KR_HUB_PATH], const char *text, krait_error *error)
+{
+    const char *home = kr_hub_variable("HOME"), *begin = text;
+    size_t used = 0;
+    while (*text) {
+        size_t taken = 1;
+        const bool is_home = text == begin && home && text[0] == '~' && (text[1] == '/' || !text[1]);
+        const char *value = is_home ? home : leading_variable(text, &taken);
+        size_t length = value ? strlen(value) : 1;
+        if (length >= KR_HUB_PATH - used)
+            return kr_fail(error, KRAIT_ERROR_ARGUMENT, "%.200s: expected a path of at most %d bytes", begin, KR_HUB_PATH - 1);
+        memcpy(path + used, value ? value : text, length);
+        used += length;
+        text += value ? taken : 1;
+    }
+    path[used] = 0;
+    return KRAIT_OK;
+}
+
 krait_status kr_hub_home(char path[KR_HUB_PATH], krait_error *error)
 {
+    char cache[KR_HUB_PATH];
     const char *home = kr_hub_variable("HF_HOME"), *user = kr_hub_variable("HOME");
-    if (home && home[0] == '~' && home[1] == '/' && user) return kr_hub_path(path, error, "%s%s", user, home + 1);
-    if (home) return kr_hub_path(path, error, "%s", home);
-    if ((home = kr_hub_variable("XDG_CACHE_HOME"))) return kr_hub_path(path, error, "%s/huggingface", home);
+    if (home) return kr_hub_expand(path, home, error);
+    if ((home = kr_hub_variable("XDG_CACHE_HOME"))) {
+        krait_status status = kr_hub_expand(cache, home, error);
+        return status ? status : kr_hub_path(path, error, "%s/huggingface", cache);
+    }
     if (user) return kr_hub_path(path, error, "%s/.cache/huggingface", user);
     return kr_fail(error, KRAIT_ERROR_ARGUMENT,
                    "no folder for models: expected HF_HUB_CACHE, HF_HOME or HOME in the environment");
@@ -46,22 +82,23 @@ krait_status kr_hub_home(char path[KR_HUB_PATH], krait_error *error)
 
 krait_status kr_hub_root(char path[KR_HUB_PATH], const krait_hub_options *options, krait_error *error)
 {
-    const char *cache = options->cache ? options->cache : kr_hub_variable("HF_HUB_CACHE");
+    const char *cache = kr_hub_variable("HF_HUB_CACHE");
+    if (options->cache) return kr_hub_path(path, error, "%s", options->cache);
     if (!cache) cache = kr_hub_variable("HUGGINGFACE_HUB_CACHE"); /* as it was called before */
-    if (cache) return kr_hub_path(path, error, "%s", cache);
+    if (cache) return kr_hub_expand(path, cache, error);
     char home[KR_HUB_PATH];
     krait_status status = kr_hub_home(home, error);
     return status ? status : kr_hub_path(path, error, "%s/hub", home);
 }
 
-bool kr_hub_is_offline(const krait_hub_options *options)
+const char *kr_hub_offline(const krait_hub_options *options)
 {
     static const char *const yes[] = { "1", "true", "yes", "on" };
-    const char *said = kr_hub_variable("HF_HUB_OFFLINE");
-    if (!said) said = kr_hub_variable("TRANSFORMERS_OFFLINE");
-    bool offline = options->offline;
-    for (size_t i = 0; said && i < sizeof yes / sizeof *yes; i++) offline |= strcasecmp(said, yes[i]) == 0;
-    return offline;
+    const char *name = kr_hub_variable("HF_HUB_OFFLINE") ? "HF_HUB_OFFLINE" : "TRANSFORMERS_OFFLINE",
+               *said = kr_hub_variable(name);
+    for (size_t i = 0; said && i < sizeof yes / sizeof *yes; i++)
+        if (strcasecmp(said, yes[i]) == 0) return name;
+    return options->offline ? "" : NULL;
 }
 
 krait_status kr_hub_make_folder(const char *path, krait_error *error)

@@ -19,11 +19,14 @@ krait_status kr_hub_path(char path[KR_HUB_PATH], krait_error *error, const char 
     __attribute__((format(printf, 3, 4)));
 /* The value of an environment variable; NULL also when it is empty. */
 const char *kr_hub_variable(const char *name);
+/* What Python makes of a path in a variable: ~ at its beginning and $NAME, ${NAME} in it stand for their values where these are set. */
+krait_status kr_hub_expand(char path[KR_HUB_PATH], const char *text, krait_error *error);
 /* $HF_HOME, or where it is by default. */
 krait_status kr_hub_home(char path[KR_HUB_PATH], krait_error *error);
 /* The folder of options->cache or of the environment. It need not exist. */
 krait_status kr_hub_root(char path[KR_HUB_PATH], const krait_hub_options *options, krait_error *error);
-bool kr_hub_is_offline(const krait_hub_options *options);
+/* The name of the variable that forbids to ask the hub, "" when the options do, NULL when nobody does. */
+const char *kr_hub_offline(const krait_hub_options *options);
 
 /* Makes the folder and those above it. */
 krait_status kr_hub_make_folder(const char *path, krait_error *error);

@@ -298,13 +298,27 @@ static krait_status redirect(http_try *t, krait_error *error)
     return start(t, error);
 }
 
+/* Of "scheme://host:port". */
+static size_t origin_length(const char *url)
+{
+    const char *host = strstr(url, "://");
+    return host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#") : 0;
+}
+
 static krait_status refused(const http_try *t, long code, krait_error *error)
 {
     const char *name = t->job->name, *said = *t->said ? t->said : "no reason given";
     const char *model = t->client->model, *endpoint = t->client->endpoint;
     bool token = t->client->authorization;
+    if (t->location && !same_origin(t->location, endpoint)) /* a store of files, which knows of no models and no tokens */
+        return kr_fail(error, KRAIT_ERROR_IO, "%s: %.*s, where the hub keeps it, answered %ld (%s): try again later", name,
+                       (int)origin_length(t->location), t->location, code, said);
     switch (code) {
     case 401:
+        if (t->job->known)
+            return kr_fail(error, KRAIT_ERROR_IO, "%s: %s (401: %s): accept the terms at %s/%s, and set HF_TOKEN%s", name,
+                           token ? "the hub does not accept the token" : "needs a token", said, endpoint, model,
+                           token ? " to one that is allowed to read it" : "");
         if (token)
             return kr_fail(error, KRAIT_ERROR_IO, "%s: the hub does not accept the token, or there is no such model (401: %s)",
                            name, said);

@@ -30,6 +30,7 @@ typedef struct kr_http_sink {
 typedef struct kr_http_job {
     const char *name; /* begins messages */
     const char *url;
+    bool known; /* the hub has said that there is such a thing */
     const kr_http_sink *sink;
     void *user;
 } kr_http_job;

@@ -59,7 +59,7 @@ static krait_status find_token(char token[MAX_TOKEN], const krait_hub_options *o
     const char *named = kr_hub_variable("HF_TOKEN_PATH");
     krait_status status = KRAIT_OK;
     if (named)
-        status = kr_hub_path(path, error, "%s", named);
+        status = kr_hub_expand(path, named, error);
     else if (kr_hub_home(path, NULL))
         return KRAIT_OK;
     else if (strlen(path) + 7 <= KR_HUB_PATH)
@@ -204,8 +204,8 @@ static krait_status tick(void *user, krait_error *error)
     uint64_t done = p->done;
     for (size_t i = 0; i < p->n_blobs; i++) done += p->blobs[i].complete ? p->blobs[i].entry->size : p->blobs[i].have;
     if (!progress->report || progress->report(progress->user, p->text, done, p->total)) return KRAIT_OK;
-    return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: interrupted; what has come is kept, the same command goes on from there",
-                   p->text);
+    return kr_fail(error, KRAIT_ERROR_INTERRUPTED,
+                   "interrupted: what has come of %s is kept, the same command goes on from there", p->text);
 }
 
 static krait_status check_space(const pull *p, const file_list *list, krait_error *error)
@@ -220,8 +220,10 @@ static krait_status check_space(const pull *p, const file_list *list, krait_erro
     if (statvfs(p->root, &info) != 0) return KRAIT_OK; /* the writes will tell */
     uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
     if (needed <= free_bytes) return KRAIT_OK;
-    return kr_fail(error, KRAIT_ERROR_IO, "%s: needs %.2f GB more, and %s has %.2f GB left: free some, or set HF_HOME", p->text,
-                   1e-9 * (double)needed, p->root, 1e-9 * (double)free_bytes);
+    const bool large = needed >= 1000000000;
+    const double unit = large ? 1e-9 : 1e-6;
+    return kr_fail(error, KRAIT_ERROR_IO, "%s: needs %.2f %s more, and %s has %.2f %s left: free some, or set HF_HOME", p->text,
+                   unit * (double)needed, large ? "GB" : "MB", p->root, unit * (double)free_bytes, large ? "GB" : "MB");
 }
 
 static krait_status set_job(pull *p, kr_http_job *job, kr_blob *blob, const kr_hub_entry *entry, krait_error *error)
@@ -237,7 +239,7 @@ static krait_status set_job(pull *p, kr_http_job *job, kr_blob *blob, const kr_h
     snprintf(url, size, "%s/%s/resolve/%s/%s", p->endpoint, p->name.model, p->listing.commit, path);
     kr_free(path);
     kr_blob_open(blob, p->root, &p->name, entry, name);
-    *job = (kr_http_job){ .name = name, .url = url, .sink = &kr_blob_sink, .user = blob };
+    *job = (kr_http_job){ .name = name, .url = url, .known = true, .sink = &kr_blob_sink, .user = blob };
     if (entry->hash[0]) return KRAIT_OK;
     return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: expected its size and hash in the hub's list of files, found none", name);
 }
@@ -315,12 +317,13 @@ static krait_status link_file(const pull *p, const kr_hub_entry *entry, krait_er
     return status;
 }
 
-/* refs/REVISION: the commit, as Python writes it, without a line end. */
+/* refs/REVISION: the commit, as Python writes it, without a line end. One that is right is left alone: the cache may be read-only. */
 static krait_status write_ref(const pull *p, krait_error *error)
 {
-    char path[KR_HUB_PATH];
+    char path[KR_HUB_PATH], found[65];
     kr_writer writer;
-    if (strcmp(p->name.revision, p->listing.commit) == 0) return KRAIT_OK;
+    kr_hub_commit(found, p->root, &p->name);
+    if (strcmp(p->name.revision, p->listing.commit) == 0 || strcmp(found, p->listing.commit) == 0) return KRAIT_OK;
     krait_status status = kr_hub_path(path, error, "%s/%s/refs/%s", p->root, p->name.folder, p->name.revision);
     if (!status) status = kr_hub_make_parent(path, error);
     if (!status) status = kr_writer_open(&writer, path, error);
@@ -364,9 +367,11 @@ static krait_status open_pull(pull *p, const char *text, krait_error *error)
     krait_status status = kr_hub_name_parse(&p->name, text, error);
     if (!status) status = kr_hub_root(p->root, p->options, error);
     if (status) return status;
-    if (kr_hub_is_offline(p->options))
-        return kr_fail(error, KRAIT_ERROR_IO, "%s: not in %s, and offline (HF_HUB_OFFLINE): unset it and type krait pull %s",
-                       text, p->root, text);
+    const char *offline = kr_hub_offline(p->options);
+    if (offline && *offline)
+        return kr_fail(error, KRAIT_ERROR_IO, "%s: not in %s, and offline (%s): unset it and type krait pull %s", text, p->root,
+                       offline, text);
+    if (offline) return kr_fail(error, KRAIT_ERROR_IO, "%s: not in %s, and offline", text, p->root);
     const char *endpoint = p->options->endpoint ? p->options->endpoint : kr_hub_variable("HF_ENDPOINT");
     if (!endpoint) endpoint = "https://huggingface.co";
     int length = (int)strlen(endpoint);
@@ -395,13 +400,15 @@ krait_status krait_hub_pull(char **path, const char *name, const krait_hub_optio
     else {
         p->options = options ? options : &usual;
         p->text = name;
-        status = open_pull(p, name, error);
-        if (!status) status = pull_files(p, &lists[0], &lists[1], error);
+        if (kr_hub_offline(p->options)) status = krait_hub_find(path, name, p->options, error);
+        if (!status && !*path) status = open_pull(p, name, error);
+        if (!status && !*path) status = pull_files(p, &lists[0], &lists[1], error);
         char found[KR_HUB_PATH];
-        if (!status)
+        if (!status && !*path)
             status = kr_hub_path(found, error, *p->name.file ? "%s/%s/snapshots/%s/%s" : "%s/%s/snapshots/%s%s", p->root,
                                  p->name.folder, p->listing.commit, p->name.file);
-        if (!status && !(*path = kr_strndup(found, strlen(found)))) status = kr_fail_memory(error, "a path", strlen(found));
+        if (!status && !*path && !(*path = kr_strndup(found, strlen(found))))
+            status = kr_fail_memory(error, "a path", strlen(found));
         kr_http_close(&p->client);
         kr_arena_free(&p->arena);
     }
