@@ -43,7 +43,7 @@ test-torch: export OMP_WAIT_POLICY := passive
 test-torch: setup-run-test build
 	@tools/torch-env.sh
 	@build/torch-env/bin/python -m pytest -q -rs tests/python -k torch
-	@PYTHONPATH=$(CURDIR)/build/torch-env/transformers-4:$(CURDIR)/python build/torch-env/bin/python -m pytest -q -rs tests/python/test_torch_models.py -k transformers
+	@PYTHONPATH=$(CURDIR)/build/torch-env/transformers-4:$(CURDIR)/python build/torch-env/bin/python -m pytest -q -rs tests/python/test_torch_models.py tests/python/test_torch_hub.py -k 'transformers or hub'
 	@if /usr/bin/python3 -c 'import torch, numpy, pytest' 2>/dev/null; then /usr/bin/python3 -m pytest -q -rs tests/python -k 'torch and not examples'; \
 	    else echo 'no PyTorch of the system (Debian: python3-torch): not tried with it'; fi
 	@build/torch-env/bin/mypy python/krait

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 root = sys.argv[1]
 guard = threading.Lock()
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REVISIONS = ("main", "v1.0", "refs/pr/1", COMMIT)
 LARGE = 1000  # bytes from which a file is in "LFS"
 
 
@@ -43,6 +44,10 @@ def take_fault(path):
     return ""
 
 
+def git_hash(data):
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
 def read(path):
     with open(path, "rb") as f:
         return f.read()
@@ -59,9 +64,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
-        self.send_header("Content-Length", str(len(body)))
+        if "Content_Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self):
+        """As Python's huggingface_hub asks before it downloads."""
+        self.do_GET()
 
     def do_GET(self):
         path = unquote(self.path)
@@ -79,33 +90,42 @@ class Handler(BaseHTTPRequestHandler):
         parts = path.split("?")[0].strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             return self.list(parts, fault)
-        if len(parts) > 4 and parts[2] == "resolve" and parts[3] == COMMIT:
+        if len(parts) > 4 and parts[2] == "resolve" and parts[3] in REVISIONS:
             file = os.path.join(root, parts[0], parts[1], *parts[4:])
             if os.path.isfile(file):
-                if os.path.getsize(file) >= LARGE and self.who == "hub":
-                    return self.answer(302, Location=f"http://127.0.0.1:{cdn.server_port}{self.path}?signed=1")
-                return self.content(read(file), fault)
-        return self.answer(404, b"", X_Error_Message="Entry not found")
+                data = read(file)
+                about = {"X_Repo_Commit": COMMIT, "ETag": f'"{git_hash(data)}"'}
+                if len(data) >= LARGE and self.who == "hub":
+                    where = f"http://127.0.0.1:{cdn.server_port}{self.path}?signed=1"
+                    return self.answer(302, Location=where, X_Linked_Etag=f'"{hashlib.sha256(data).hexdigest()}"', X_Linked_Size=len(data), **about)
+                if self.command == "HEAD":
+                    return self.answer(200, Content_Length=len(data), **about)
+                return self.content(data, fault)
+        return self.answer(404, b"", X_Error_Message="Entry not found", X_Error_Code="EntryNotFound")
 
     def list(self, parts, fault):
-        folder = os.path.join(root, parts[2], parts[3]) if len(parts) > 5 else ""
-        revision = "/".join(parts[5:])
+        """As asked: api/models/OWNER/NAME[/revision/REVISION], or for Python api/models/OWNER/NAME/tree/COMMIT."""
+        folder = os.path.join(root, parts[2], parts[3]) if len(parts) > 3 else ""
+        revision = "/".join(parts[5:]) or "main"
         if not os.path.isdir(folder):
             return self.answer(401, b"", X_Error_Message="Repository not found")
-        if revision not in ("main", "v1.0", "refs/pr/1", COMMIT):
+        if revision not in REVISIONS:
             return self.answer(404, b"", X_Error_Message="Invalid rev id")
-        siblings = []
+        siblings, tree = [], []
         for where, _, names in os.walk(folder):
             for name in names:
                 data = read(os.path.join(where, name))
-                entry = {
-                    "rfilename": os.path.relpath(os.path.join(where, name), folder),
-                    "size": len(data),
-                    "blobId": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
-                }
+                path = os.path.relpath(os.path.join(where, name), folder)
+                entry = {"rfilename": path, "size": len(data), "blobId": git_hash(data)}
+                leaf = {"type": "file", "path": path, "size": len(data), "oid": git_hash(data)}
                 if len(data) >= LARGE:
-                    entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+                    digest = hashlib.sha256(data).hexdigest()
+                    entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 134}
+                    leaf["lfs"] = {"oid": digest, "size": len(data), "pointerSize": 134}
                 siblings.append(entry)
+                tree.append(leaf)
+        if parts[4:5] == ["tree"]:
+            return self.answer(200, json.dumps(tree).encode(), Content_Type="application/json")
         if fault.startswith("evil-"):
             siblings.append({"rfilename": fault[5:], "size": 1, "blobId": "0" * 40})
         return self.answer(200, json.dumps({"id": "/".join(parts[2:4]), "sha": COMMIT, "siblings": siblings}).encode())
