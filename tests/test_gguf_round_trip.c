@@ -99,6 +99,17 @@ static void an_a_log_that_does_not_fit_does_not_count(void **state)
     memcpy(a_log, kr_checkpoint_find(checkpoint, "backbone.layers.0.mixer.A_log")->data, sizeof a_log);
     assert_true(a_log[0] == kr_logarithm_of(-0.25f));
     krait_checkpoint_free(checkpoint);
+
+    /* And one that no A_log stands for is refused, not made NaN. */
+    bytes = cli_read(file, &size);
+    memcpy(bytes + at, &(float){ 0.5f }, sizeof(float));
+    cli_write(file, bytes, size);
+    free(bytes);
+    assert_ok(krait_checkpoint_open(&checkpoint, file, &error));
+    assert_int_equal(krait_checkpoint_save(checkpoint, cli_path("z"), &(krait_save_options){ 0 }, &error),
+                     KRAIT_ERROR_UNSUPPORTED);
+    assert_string_equal(error.message, "blk.0.ssm_a: expected values below 0, which A_log can stand for, found 0.5");
+    krait_checkpoint_free(checkpoint);
     cli_folder_remove();
 }
 

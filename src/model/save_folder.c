@@ -184,17 +184,22 @@ static krait_status tell(saving *s, const item *it, const kr_tensor *tensor, siz
 }
 
 /* GGUF files have A; those of ours also A_log, where A does not determine it. */
-static void to_logarithms(saving *s, const kr_tensor *tensor, size_t first, size_t count)
+static krait_status to_logarithms(saving *s, const item *it, const kr_tensor *tensor, size_t first, size_t count,
+                                  krait_error *error)
 {
     char key[sizeof KR_GGUF_A_LOG_PREFIX + sizeof((kr_parameter_place *)0)->name];
     snprintf(key, sizeof key, KR_GGUF_A_LOG_PREFIX "%s", tensor->name);
     const kr_gguf_value *kept = kr_gguf_find(s->checkpoint->gguf, key);
     if (kept && (!kept->is_array || kept->type != KR_GGUF_F32 || kept->count != tensor->shape[0] * tensor->shape[1])) kept = NULL;
     for (size_t i = 0; i < count; i++) {
+        if (s->values[i] > 0)
+            return kr_fail(error, KRAIT_ERROR_UNSUPPORTED, "%s: expected values below 0, which A_log can stand for, found %g",
+                           it->tensor->name, (double)s->values[i]);
         float value = kr_logarithm_of(s->values[i]), own = value;
         if (kept) memcpy(&own, kept->data + (first + i) * sizeof own, sizeof own);
         s->values[i] = kr_minus_exp(own) == s->values[i] ? own : value;
     }
+    return KRAIT_OK;
 }
 
 /* Bytes that are as they are to be. */
@@ -222,8 +227,10 @@ static krait_status put_chunk(const conversion *c, const kr_tensor *tensor, doub
         return kr_writer_write(to, s->packed, kr_packed_bytes(it->type, c->rows, c->columns), error);
     }
     kr_tensor_rows_to_float32(s->values, it->tensor, c->first, c->rows);
-    if (it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf)
-        to_logarithms(s, tensor, c->first * c->columns, count);
+    if (it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf) {
+        krait_status status = to_logarithms(s, it, tensor, c->first * c->columns, count, error);
+        if (status) return status;
+    }
     if (it->type == KRAIT_WEIGHT_F32) return kr_writer_write(to, s->values, count * sizeof *s->values, error);
     bool finite = true;
     for (size_t j = 0; j < count; j++) finite = finite && isfinite(s->values[j]);
