@@ -6,7 +6,11 @@
 For each MODEL (a folder, a weights file or a GGUF file; without one krait's built-in model), in float32:
   - krait's GGUF file of it in llama.cpp, beside krait on the model itself;
   - that file written anew by llama.cpp (llama-quantize F32), in krait.
-Each line ends with the largest difference of the logits in parts of the largest logit. Exit code 1 if one is above 1e-5, or ids differ.
+And for each type that krait writes, F16, BF16, Q8_0 and Q4_0:
+  - krait's file of that type, loaded by llama.cpp, which multiplies it in its own way: it rounds what it multiplies with, krait here does not;
+  - that file expanded by llama.cpp to F32 and run there, beside the file itself expanded by krait: the same numbers are read out of it.
+Each line ends with the largest difference of the logits in parts of the largest logit. Exit code 1 if one is above 1e-5 (where llama.cpp rounds,
+above 0.002 for F16, 0.02 for BF16, 0.03 for Q8_0 and Q4_0), or ids differ.
 """
 import argparse
 import array
@@ -19,6 +23,7 @@ import tempfile
 
 TEXT = "The inspector opened the door, and there - in 1,200 years! - nobody's naïve café was \"found\"."
 LIMIT = 1e-5
+ROUNDED = {"f16": 0.002, "bf16": 0.02, "q8": 0.03, "q4": 0.03}
 
 
 def run(arguments):
@@ -55,7 +60,7 @@ class Programs:
 
     def krait_logits(self, model, ids):
         out = self.path("krait.safetensors")
-        run([self.krait, "logits", *(["-m", model] if model else []), "--ids", ",".join(map(str, ids)), "-o", out])
+        run([self.krait, "logits", *(["-m", model] if model else []), "--type", "f32", "--ids", ",".join(map(str, ids)), "-o", out])
         return last_row(out)
 
     def krait_ids(self, model):
@@ -82,19 +87,35 @@ def difference(found, expected):
 
 def check(programs, model):
     name = model or "the built-in model"
+    source = [model] if model else []
     ours, theirs = programs.path("krait.gguf"), programs.path("llama.gguf")
-    run([programs.krait, "quantize", *([model] if model else []), ours, "--type", "f32"])
-    run([os.path.join(programs.llama, "llama-quantize"), ours, theirs, "F32"])
-    ids, logits = programs.llama_logits(ours)
-    if ids != programs.krait_ids(model):
-        print(f"{name}: other ids: llama.cpp {ids}, krait {programs.krait_ids(model)}")
-        return False
     good = True
-    expected = programs.krait_logits(model, ids)
-    for what, found in (("krait's file in llama.cpp", logits), ("llama.cpp's file in krait", programs.krait_logits(theirs, ids))):
+
+    def tell(what, found, expected, limit=LIMIT):
+        nonlocal good
         d = difference(found, expected)
-        good = good and d <= LIMIT
-        print(f"{name}: {what}: {len(ids)} tokens, {len(expected)} logits, {d:.2g}{'' if d <= LIMIT else ' DIFFERENT'}")
+        good = good and d <= limit
+        print(f"{name}: {what}: {len(ids)} tokens, {len(expected)} logits, {d:.2g}{'' if d <= limit else ' DIFFERENT'}", flush=True)
+
+    def rewrite(extra=()):
+        run([os.path.join(programs.llama, "llama-quantize"), *extra, ours, theirs, "F32"])
+
+    ids = programs.krait_ids(model)
+    run([programs.krait, "quantize", *source, ours, "--type", "f32"])
+    rewrite()
+    their_ids, logits = programs.llama_logits(ours)
+    if their_ids != ids:
+        print(f"{name}: other ids: llama.cpp {their_ids}, krait {ids}")
+        return False
+    expected = programs.krait_logits(model, ids)
+    tell("krait's file in llama.cpp", logits, expected)
+    tell("llama.cpp's file in krait", programs.krait_logits(theirs, ids), expected)
+    for of_type, limit in ROUNDED.items():
+        run([programs.krait, "quantize", *source, ours, "--type", of_type, "--force"])
+        expected = programs.krait_logits(ours, ids)
+        tell(f"krait's {of_type} file in llama.cpp, which rounds", programs.llama_logits(ours)[1], expected, limit)
+        rewrite(["--allow-requantize"])
+        tell(f"krait's {of_type} file expanded by llama.cpp", programs.llama_logits(theirs)[1], expected)
     return good
 
 
