@@ -20,10 +20,14 @@ uint64_t kr_hash(uint64_t hash, const void *bytes, size_t size)
 
 static krait_status wrong(const kr_json *value, const char *name, const char *expected, krait_error *error)
 {
-    return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: expected %s, found %s", name, expected,
-                   value->type == KR_JSON_INTEGER || value->type == KR_JSON_NUMBER ? "another number"
-                   : value->type == KR_JSON_STRING                                 ? "another string"
-                                                                                   : kr_json_type_name(value->type));
+    char found[40];
+    switch (value->type) {
+    case KR_JSON_INTEGER: snprintf(found, sizeof found, "%lld", (long long)value->integer); break;
+    case KR_JSON_NUMBER: snprintf(found, sizeof found, "%.9g", value->number); break;
+    case KR_JSON_STRING: snprintf(found, sizeof found, "%s", value->length ? "another string" : "an empty string"); break;
+    default: snprintf(found, sizeof found, "%s", kr_json_type_name(value->type));
+    }
+    return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: expected %s, found %s", name, expected, found);
 }
 
 static krait_status read_id(kr_prompt *prompt, const kr_json *value, const char *line, krait_error *error)
@@ -122,10 +126,12 @@ krait_status kr_prompt_parse(kr_prompt *prompt, kr_arena *arena, const char *lin
     *prompt = (kr_prompt){ 0 };
     krait_status status = kr_json_parse(&root, arena, "JSON", line, length, error);
     if (status == KRAIT_ERROR_FORMAT) { /* a line has but one line */
-        static const char where[] = "JSON: line 1, ";
+        static const char where[] = "JSON: line 1, ", end[] = "the end of the file";
         char *message = error->message;
         if (strncmp(message, where, strlen(where)) == 0)
             memmove(message + strlen("JSON: "), message + strlen(where), strlen(message) - strlen(where) + 1);
+        const size_t n = strlen(message);
+        if (n >= strlen(end) && strcmp(message + n - strlen(end), end) == 0) memcpy(message + n - 4, "line", 4);
     }
     if (status) return status;
     if (root->type != KR_JSON_OBJECT)
@@ -198,9 +204,10 @@ krait_status kr_prompts_next(kr_prompts *prompts, const char **line, size_t *len
         if (n < 0 && errno == ENOMEM) return kr_fail_memory(error, prompts->name, prompts->capacity);
         if (n < 0) return KRAIT_OK;
         prompts->line++;
-        if (is_empty(prompts->text, (size_t)n)) continue;
-        *line = prompts->text;
-        *length = (size_t)n - (prompts->text[n - 1] == '\n');
+        const size_t mark = prompts->line == 1 && n >= 3 && memcmp(prompts->text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* of UTF-8 */
+        if (is_empty(prompts->text + mark, (size_t)n - mark)) continue;
+        *line = prompts->text + mark;
+        *length = (size_t)n - mark - (prompts->text[n - 1] == '\n');
         return KRAIT_OK;
     }
 }
