@@ -53,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (i && strcmp(shards[i - 1], shards[i]) >= 0) abort();
         }
     }
+    kr_hub_config_check("hub", (const char *)data, size, &error);
     read_name(data, size);
     kr_arena_free(&arena);
     return 0;

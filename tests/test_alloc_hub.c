@@ -25,6 +25,7 @@ static krait_status read_json(void *context, krait_error *error)
     (void)context;
     krait_status status = kr_hub_listing_read(&listing, &arena, "hub", text, sizeof text - 1, error);
     if (!status) status = kr_hub_shards_read(&names, &n, &arena, "index", text, sizeof text - 1, error);
+    if (!status) status = kr_hub_config_check("hub", text, sizeof text - 1, error);
     kr_arena_free(&arena);
     return status;
 }

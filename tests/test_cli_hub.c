@@ -417,6 +417,20 @@ static void shards_revisions_and_single_files_are_pulled(void **state)
     assert_run(1, "acme/gguf:none.gguf: no such file there", "pull", "acme/gguf:none.gguf");
 }
 
+/* Gigabytes that could not be run do not come. */
+static void a_model_of_another_family_is_not_downloaded(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    shell("mkdir -p '%s' && cp '%s/model.safetensors' '%s'", cli_path("srv/acme/other"), TINY, cli_path("srv/acme/other"));
+    write_text("srv/acme/other/config.json", "{\"model_type\": \"llama\"}");
+    begin("");
+    assert_run(1, "acme/other: config.json: model_type: expected mamba or falcon_mamba, found llama", "run", "acme/other");
+    assert_int_equal(requests("model.safetensors", ""), 0);
+    assert_run(0, NULL, "pull", "acme/other:model.safetensors"); /* who names a file wants it */
+    assert_int_equal(requests("cdn", "model.safetensors"), 1);
+}
+
 static void a_path_that_exists_wins(void **state)
 {
     (void)state;
@@ -596,6 +610,7 @@ int main(void)
         cmocka_unit_test(a_pulled_model_is_where_python_looks),
         cmocka_unit_test(the_token_goes_to_the_hub_alone),
         cmocka_unit_test(shards_revisions_and_single_files_are_pulled),
+        cmocka_unit_test(a_model_of_another_family_is_not_downloaded),
         cmocka_unit_test(a_path_that_exists_wins),
         cmocka_unit_test(what_the_server_refuses_is_told),
         cmocka_unit_test(what_may_pass_is_tried_again),

@@ -97,6 +97,31 @@ static void an_index_names_each_shard_once(void **state)
     kr_arena_free(&arena);
 }
 
+static void a_config_of_another_family_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        { "{}", NULL },
+        { "{\"model_type\": null}", NULL },
+        { "{\"model_type\": \"mamba\"}", NULL },
+        { "{\"model_type\": \"falcon_mamba\"}", NULL },
+        { "{\"model_type\": \"my-mamba\"}", NULL },
+        { "{\"model_type\": \"llama\"}",
+          "a/b: config.json: model_type: expected mamba or falcon_mamba, found llama: its weights are not downloaded" },
+        { "{\"model_type\": \"mamba2\"}", "found mamba2" },
+        { "{\"model_type\": \"\\u001b[2J\"}", "found ?[2J" },
+        { "<html>", "a/b: config.json: " },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        krait_error error = { 0 };
+        krait_status status = kr_hub_config_check("a/b", cases[i].text, strlen(cases[i].text), &error);
+        if (!status != !cases[i].message || (cases[i].message && !strstr(error.message, cases[i].message)))
+            fail_msg("case %zu: expected \"%s\", found %d and \"%s\"", i, cases[i].message, (int)status, error.message);
+    }
+}
+
 static void nulls_are_arguments_and_not_crashes(void **state)
 {
     (void)state;
@@ -122,9 +147,8 @@ static void nulls_are_arguments_and_not_crashes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_listing_gives_hashes_and_sizes),
-        cmocka_unit_test(a_wrong_listing_is_refused_by_field),
-        cmocka_unit_test(an_index_names_each_shard_once),
+        cmocka_unit_test(a_listing_gives_hashes_and_sizes),    cmocka_unit_test(a_wrong_listing_is_refused_by_field),
+        cmocka_unit_test(an_index_names_each_shard_once),      cmocka_unit_test(a_config_of_another_family_is_refused),
         cmocka_unit_test(nulls_are_arguments_and_not_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 #include "hub/hub_json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,31 @@ const kr_hub_entry *kr_hub_listing_find(const kr_hub_listing *listing, const cha
     for (size_t i = 0; i < listing->n; i++)
         if (strcmp(listing->files[i].name, name) == 0) return &listing->files[i];
     return NULL;
+}
+
+krait_status kr_hub_config_check(const char *name, const char *bytes, size_t size, krait_error *error)
+{
+    const kr_json *root;
+    kr_arena arena = { 0 };
+    krait_status status = KRAIT_OK;
+    if (size > KR_HUB_MAX_JSON) return kr_fail(error, KRAIT_ERROR_FORMAT, "%s: config.json: %zu bytes", name, size);
+    const size_t length = strlen(name) + sizeof ": config.json";
+    char *where = kr_arena_alloc(&arena, length, 1);
+    if (!where) return kr_fail_memory(error, "a name", length);
+    snprintf(where, length, "%s: config.json", name);
+    status = kr_json_parse(&root, &arena, where, bytes, size, error);
+    const kr_json *type = status ? NULL : kr_json_get(root, "model_type");
+    if (type && type->type == KR_JSON_STRING && type->length) {
+        char text[64];
+        snprintf(text, sizeof text, "%.*s", type->length < 60 ? (int)type->length : 60, type->string);
+        /* Fine-tuned models have names of their own; weights decide in the end. */
+        if (!strstr(text, "mamba") || strstr(text, "mamba2"))
+            status =
+                kr_fail(error, KRAIT_ERROR_UNSUPPORTED,
+                        "%s: model_type: expected mamba or falcon_mamba, found %s: its weights are not downloaded", where, text);
+    }
+    kr_arena_free(&arena);
+    return status;
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }

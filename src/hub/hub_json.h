@@ -34,6 +34,9 @@ krait_status kr_hub_listing_read(kr_hub_listing *listing, kr_arena *arena, const
 /* The entry of that name, or NULL. */
 const kr_hub_entry *kr_hub_listing_find(const kr_hub_listing *listing, const char *name);
 
+/* An error when a config.json says that the model is of a family that cannot be run, before gigabytes of it come. What says nothing may be one. */
+krait_status kr_hub_config_check(const char *name, const char *bytes, size_t size, krait_error *error);
+
 /* The files that the weight_map of an index names, each once, in order. */
 krait_status kr_hub_shards_read(const char *const **names, size_t *n, kr_arena *arena, const char *name, const char *bytes,
                                 size_t size, krait_error *error);

@@ -276,15 +276,30 @@ static void add_total(pull *p, const file_list *list)
         p->total = list->items[i]->size > UINT64_MAX - p->total ? UINT64_MAX : p->total + list->items[i]->size;
 }
 
+/* Maps a small file that was fetched. */
+static krait_status open_blob(const pull *p, const char *name, kr_file *file, krait_error *error)
+{
+    char path[KR_HUB_PATH];
+    const kr_hub_entry *entry = kr_hub_listing_find(&p->listing, name);
+    krait_status status = kr_hub_path(path, error, "%s/%s/blobs/%s", p->root, p->name.folder, entry->hash);
+    return status ? status : kr_file_open(file, path, error);
+}
+
+static krait_status check_config(const pull *p, krait_error *error)
+{
+    kr_file file = { 0 };
+    krait_status status = open_blob(p, "config.json", &file, error);
+    if (!status) status = kr_hub_config_check(p->text, file.data, file.size, error);
+    kr_file_close(&file);
+    return status;
+}
+
 static krait_status want_shards(pull *p, file_list *weights, const char *index, krait_error *error)
 {
-    const kr_hub_entry *entry = kr_hub_listing_find(&p->listing, index);
     const char *const *names;
-    char path[KR_HUB_PATH];
     kr_file file = { 0 };
     size_t n = 0;
-    krait_status status = kr_hub_path(path, error, "%s/%s/blobs/%s", p->root, p->name.folder, entry->hash);
-    if (!status) status = kr_file_open(&file, path, error);
+    krait_status status = open_blob(p, index, &file, error);
     if (!status) status = kr_hub_shards_read(&names, &n, &p->arena, index, file.data, file.size, error);
     kr_file_close(&file);
     for (size_t i = 0; !status && i < n; i++)
@@ -350,6 +365,7 @@ static krait_status pull_files(pull *p, file_list *first, file_list *weights, kr
     add_total(p, weights);
     /* The small ones first: without them the large ones are of no use, and an index names the others. */
     if (!status && first->n) status = fetch(p, first, error);
+    if (!status && first->n) status = check_config(p, error);
     if (!status && index) { /* of which none was counted yet */
         status = want_shards(p, weights, index, error);
         add_total(p, weights);
