@@ -247,6 +247,46 @@ static void memory_does_not_grow_with_the_model(void **state)
     cli_folder_remove();
 }
 
+/* What the process has beside weights, scratch and states. */
+static double overhead_of(const char *model)
+{
+    kr_arena arena = { 0 };
+    cli_result result = cli(NULL, "run", "-m", model, "--ids", "1", "-n", "1", "-t", "1", "--json", NULL);
+    assert_cli(&result, 0, NULL);
+    const kr_json *memory = kr_json_get(cli_json(&result, &arena), "memory");
+    double bytes = cli_json_number(memory, "resident_bytes") - cli_json_number(memory, "weight_bytes")
+                   - cli_json_number(memory, "scratch_bytes") - cli_json_number(memory, "state_bytes");
+    kr_arena_free(&arena);
+    cli_free(&result);
+    return bytes;
+}
+
+/* Blocks of Q8_0 are multiplied in another order: the file's pages do not stay beside the copy. */
+static void a_file_that_is_rearranged_is_not_in_memory_twice(void **state)
+{
+    (void)state;
+    NOT_UNDER_THREAD_SANITIZER("keeps several bytes for each one that is read");
+    const krait_config config = { .vocab_size = 1 << 18,
+                                  .d_model = 256,
+                                  .n_layer = 1,
+                                  .d_inner = 512,
+                                  .d_state = 16,
+                                  .d_conv = 4,
+                                  .dt_rank = 16,
+                                  .conv_bias = true,
+                                  .tied_head = true,
+                                  .norm_eps = 1e-5f,
+                                  .bos_id = -1,
+                                  .eos_id = -1 };
+    const double file = 34.0 / 32 * (256 << 18);
+    const char *large = cli_path("large.gguf");
+    krait_save_options options = { .type = KRAIT_WEIGHT_Q8 };
+    krait_error error;
+    if (krait_random_save_gguf(&config, 1, large, &options, &error)) fail_msg("%s", error.message);
+    assert_true(overhead_of(large) < overhead_of(TINY) + file / 2);
+    cli_folder_remove();
+}
+
 /* q6 by --type and by --keep, in a folder that is seen to hold it, and as Q8_0 on the way to GGUF and back. */
 static void q6_is_a_type_like_the_others(void **state)
 {
@@ -293,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_model_is_calibrated_with_a_text),
 #endif
         cmocka_unit_test(memory_does_not_grow_with_the_model),
+        cmocka_unit_test(a_file_that_is_rearranged_is_not_in_memory_twice),
         cmocka_unit_test(q6_is_a_type_like_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

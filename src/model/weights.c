@@ -85,6 +85,7 @@ typedef struct loading {
     size_t temporary_size;
     const krait_load_options *options;
     uint64_t done, total; /* elements */
+    size_t copied;        /* bytes of files that were read since their pages were given back */
     int threads;
     bool one_layer; /* others are passed over */
     size_t layer;
@@ -261,6 +262,14 @@ static void copy(loading *l, const kr_parameter_place *place, krait_weight_type 
     set_field(place, &l->model->config, type, data);
 }
 
+/* What was copied out of mapped files need not stay in memory beside the copy. Of what is used in place nothing was touched yet. */
+static void give_back(loading *l, size_t least)
+{
+    if (l->copied < least) return;
+    kr_checkpoint_forget(l->model->checkpoint);
+    l->copied = 0;
+}
+
 static krait_status load_place(void *context, const kr_parameter_place *place, krait_error *error)
 {
     loading *l = context;
@@ -269,7 +278,9 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
     const kr_tensor *tensor = kr_weights_stored(model->checkpoint, place);
     const krait_weight_type type = type_of(l, place, tensor);
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
-    if (usable_in_place(place->parameter, type, tensor))
+    const bool in_place = usable_in_place(place->parameter, type, tensor);
+    size_t stored_bytes = 0;
+    if (in_place)
         set_field(place, &model->config, type, tensor->data);
     else if (kr_tensor_is_packed(tensor) && kr_tensor_packed_type(tensor) == type)
         copy(l, place, type, tensor);
@@ -277,6 +288,8 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
         rearrange(l, place, type, tensor);
     else
         hold(l, place, type, convert, &(stored){ tensor, l->threads });
+    if (!in_place && kr_tensor_bytes(tensor, &stored_bytes)) l->copied += stored_bytes;
+    give_back(l, (size_t)64 << 20);
     l->done += kr_parameter_count(place->parameter, &model->config);
     if (progress && progress->report && !progress->report(progress->user, "loading", l->done, l->total))
         return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "%s: loading was interrupted", krait_checkpoint_path(model->checkpoint));
@@ -312,7 +325,9 @@ static krait_status fill(loading *l, krait_status (*fill_place)(void *, const kr
 krait_status kr_weights_load(krait_model *model, const krait_load_options *options, krait_error *error)
 {
     loading l = { .model = model, .options = options };
-    return fill(&l, load_place, error);
+    krait_status status = fill(&l, load_place, error);
+    give_back(&l, (size_t)1 << 20);
+    return status;
 }
 
 krait_status kr_weights_load_layer(krait_model *model, size_t layer, int threads, krait_error *error)
