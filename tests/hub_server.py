@@ -8,7 +8,8 @@ hub_server.py FOLDER: every folder OWNER/NAME below FOLDER is a model, of one re
 
 with FAULT one of: a status (401, 429, 500, ...), retry-SECONDS (429 with Retry-After), cut-BYTES (the connection ends after so many of
 the body), flip (a wrong bit), short and long (another length than the list says), norange (Range is ignored), shift (the wrong
-range), slow-SECONDS (before each of ten parts), loop (a redirect to itself), downgrade (a redirect to ftp), evil-NAME (the list names this file).
+range), slow-SECONDS (before each of ten parts), page (a page to log in at, with 200), loop (a redirect to itself), downgrade (a redirect
+to ftp), evil-NAME (the list names this file).
 FOLDER/log gets a line for each request: "hub|cdn PATH range=... authorization=...".
 """
 import hashlib
@@ -83,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(int(fault), b"<html>no</html>", X_Error_Message="as the test wants it")
         if fault.startswith("retry-"):
             return self.answer(429, b"", Retry_After=fault[6:])
+        if fault == "page":
+            return self.answer(200, b"<html>Welcome, please log in</html>", Content_Type="text/html")
         if fault == "loop":
             return self.answer(302, Location=self.path)
         if fault == "downgrade":

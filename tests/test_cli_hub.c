@@ -473,6 +473,7 @@ static void what_the_server_refuses_is_told(void **state)
         { "evil-../../../evil 1 api", NULL, "acme/tiny", "expected a file name inside the model, found \"../../../evil\"" },
         { "evil-/etc/evil 1 api", NULL, "acme/tiny", "expected a file name inside the model, found \"/etc/evil\"" },
         { "evil-a/../../evil 1 api", NULL, "acme/tiny", "expected a file name inside the model" },
+        { "page 1 api", NULL, "acme/tiny", "is not a hub's list of files: line 1, byte 0: expected a value, found '<'" },
         { "flip 9 cdn", NULL, "acme/tiny", "model.safetensors: expected SHA-256 de966c" },
         { "flip 9 config.json", NULL, "acme/tiny", "config.json: expected git's SHA-1 fcd468d" },
         { "short 9 cdn", NULL, "acme/tiny", "model.safetensors: expected 461440 bytes, the server sent 461439" },

@@ -138,7 +138,12 @@ static krait_status ask_listing(pull *p, krait_error *error)
     if (!status)
         status = kr_hub_listing_read(&p->listing, &p->arena, p->text, answer.data ? answer.data : "", answer.size, error);
     kr_free(answer.data); /* the listing's names are copies */
-    return status;
+    if (status != KRAIT_ERROR_FORMAT || !error) return status;
+    /* A page to log in at, say, that a hotel's network answers everything with. */
+    char message[sizeof error->message];
+    const size_t own = strlen(p->text) + 2;
+    snprintf(message, sizeof message, "%s", strlen(error->message) > own ? error->message + own : error->message);
+    return kr_fail(error, status, "%s: what %s answers is not a hub's list of files: %s", p->text, p->endpoint, message);
 }
 
 /* ---- which files ------------------------------------------------------------------------------------------------- */
