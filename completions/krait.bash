@@ -30,7 +30,7 @@ _krait() {
             --compare-type --json -t --threads --type --isa --chunk -h --help"
         ;;
     quantize)
-        options="--type --keep --calibrate --calibrate-ids --calibrate-tokens --tokenizer --shape --force --json -t --threads
+        options="--type --keep --calibrate --calibrate-ids --calibrate-tokens --tune --tokenizer --shape --force --json -t --threads
             -h --help"
         ;;
     train)
@@ -94,7 +94,7 @@ _krait() {
     --shape) options="130m 370m 790m 1.4b 2.8b" ;;
     -p | --prompt | --ids | -n | --tokens | --stop | --stop-id | --before | --after | --logit-bias | --repeat-penalty | \
         --frequency-penalty | --presence-penalty | --penalty-window | --temp | --top-k | --top-p | --min-p | --seed | -t | \
-        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep | --calibrate-tokens | \
+        --threads | --chunk | --window | -y | --series | --from | --to | --smooth | --size | --title | --name | --prefill | --decode | --batch | --long | --rounds | --keep | --calibrate-tokens | --tune | \
         --field | --prompt-field | --split | --include | --exclude | --end | --held-out | --held-out-share | --documents | \
         --vocab | --min-count | --alphabet | --unknown | --special)
         # A value to type; --decode of tokenize takes none.

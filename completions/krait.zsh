@@ -134,6 +134,7 @@ _krait() {
             '--calibrate[a text to choose numbers for]:file:_files' \
             '--calibrate-ids[token ids to choose numbers for]:file:_files' \
             '--calibrate-tokens[how many of them to use]:n: ' \
+            '--tune[steps of tuning by the predictions]:steps: ' \
             '--tokenizer[tokenizer.json or GGUF file to use]:file:_files' \
             '--shape[random weights of a published shape instead of a model]:shape:(130m 370m 790m 1.4b 2.8b)' \
             '--force[quantise a model that is quantised already]' \

@@ -21,7 +21,9 @@ static krait_status save(void *model, krait_error *error)
     return status;
 }
 
-/* Calibrated, into a folder. */
+static size_t tune_steps;
+
+/* Calibrated, and perhaps tuned, into a folder. */
 static krait_status save_calibrated(void *model, krait_error *error)
 {
     enum { TOKENS = 256 };
@@ -29,6 +31,7 @@ static krait_status save_calibrated(void *model, krait_error *error)
     for (int i = 0; i < TOKENS; i++) ids[i] = i * 7 % 101;
     krait_checkpoint *checkpoint;
     krait_save_options options = { .type = KRAIT_WEIGHT_Q4, .threads = 1, .calibration = ids, .n_calibration = TOKENS };
+    options.tune_steps = tune_steps;
     krait_status status = krait_checkpoint_open(&checkpoint, model, error);
     if (!status) status = krait_checkpoint_save(checkpoint, folder, &options, error);
     krait_checkpoint_free(checkpoint);
@@ -46,7 +49,10 @@ static void every_allocation_of_calibrating(void **state)
     snprintf(folder, sizeof folder, P_tmpdir "/krait-alloc-calibrate-%ld", (long)getpid());
     snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
     snprintf(config, sizeof config, "%s/config.json", folder);
+    tune_steps = 0;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) assert_true(fail_alloc_every(save_calibrated, models[i]) > 40);
+    tune_steps = 1;
+    assert_true(fail_alloc_every(save_calibrated, models[1]) > 90);
 }
 
 static void every_allocation_of_saving(void **state)

@@ -403,6 +403,180 @@ static void bad_calibration_is_said_and_leaves_nothing(void **state)
     free(ids);
 }
 
+/* ---- tuning ------------------------------------------------------------------------------------------------------ */
+
+/* A tuned model is nearer than one that is calibrated alone, on a text that neither has seen, and as large. */
+static void a_tuned_model_is_closer_on_another_text(void **state)
+{
+    (void)state;
+    enum { SEEN = 3 * TOKENS, OTHER = TOKENS, STEPS = 20 };
+    const char *from = KRAIT_MODELS "/text-small";
+    int32_t *ids = own_text(from, SEEN + OTHER);
+    size_t sizes[2];
+    double kl[2];
+    for (size_t tuned = 0; tuned < 2; tuned++) {
+        const char *to = place("tuned");
+        krait_error error;
+        krait_save_options options = {
+            .type = KRAIT_WEIGHT_Q4, .threads = 1, .calibration = ids, .n_calibration = SEEN, .tune_steps = STEPS * tuned
+        };
+        if (save(from, to, &options, &error)) fail_msg("%s", error.message);
+        kl[tuned] = compare(from, to, KRAIT_WEIGHT_AUTO, ids + SEEN, OTHER).kl_divergence;
+        free(bytes_of(in(to, "model.safetensors"), &sizes[tuned]));
+        remove_folder(to);
+    }
+    assert_int_equal(sizes[1], sizes[0]);
+    if (!(kl[1] < 0.99 * kl[0])) fail_msg("KL divergence %g tuned, %g not", kl[1], kl[0]);
+    free(ids);
+}
+
+/* Biases, an untied head, inner norms, layers in pieces, other layouts; types that leave something to round or nothing to tune; GGUF where
+ * it has a place for all. */
+static void every_kind_of_model_can_be_tuned(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        int32_t vocab;
+        krait_type_choice keep;
+        bool gguf;
+    } models[] = { { KRAIT_TEST_DATA "/models/odd", 101, { "*x_proj*", KRAIT_WEIGHT_F16 }, false },
+                   { KRAIT_TEST_DATA "/models/falcon", 128, { "*", KRAIT_WEIGHT_BF16 }, true },
+                   { KRAIT_TEST_DATA "/models/bf16-sharded", 256, { "*in_proj*", KRAIT_WEIGHT_F32 }, true },
+                   { KRAIT_TEST_DATA "/models/original", 253, { "*out_proj*", KRAIT_WEIGHT_Q8 }, true } };
+    for (size_t i = 0; i < 4 * sizeof models / sizeof *models; i++) {
+        const size_t m = i / 4, n_choices = i % 2;
+        const bool gguf = i % 4 >= 2;
+        int32_t *ids = text(TOKENS, models[m].vocab, 1);
+        double kl[2];
+        for (size_t tuned = 0; tuned < 2 && (models[m].gguf || !gguf); tuned++) {
+            const char *to = place(gguf ? "kind-tuned.gguf" : "kind-tuned");
+            krait_error error;
+            krait_save_options options = { .type = KRAIT_WEIGHT_Q4,
+                                           .threads = 1,
+                                           .choices = &models[m].keep,
+                                           .n_choices = n_choices,
+                                           .calibration = ids,
+                                           .n_calibration = TOKENS,
+                                           .tune_steps = 20 * tuned };
+            if (save(models[m].model, to, &options, &error)) fail_msg("%s: %s", models[m].model, error.message);
+            kl[tuned] = compare(models[m].model, to, KRAIT_WEIGHT_AUTO, ids, TOKENS).kl_divergence;
+            if (gguf)
+                unlink(to);
+            else
+                remove_folder(to);
+            if (tuned && !(kl[1] < kl[0]))
+                fail_msg("%s, %s, %zu choices: KL divergence %g tuned, %g not", models[m].model, gguf ? "GGUF" : "folder",
+                         n_choices, kl[1], kl[0]);
+        }
+        free(ids);
+    }
+}
+
+/* What is tuned: scales of matrices and float32 tensors other than A. Numbers, A, and what is rounded are those of calibration alone. */
+static void tuning_moves_scales_and_floats_alone(void **state)
+{
+    (void)state;
+    const char *paths[2] = { place("still"), place("moved") };
+    krait_checkpoint *files[2];
+    krait_error error;
+    int32_t *ids = text(TOKENS, 256, 1);
+    for (size_t i = 0; i < 2; i++) {
+        krait_save_options options = {
+            .type = KRAIT_WEIGHT_Q4, .threads = 1, .calibration = ids, .n_calibration = TOKENS, .tune_steps = 10 * i
+        };
+        assert_ok(save(TINY, paths[i], &options, &error));
+        assert_ok(krait_checkpoint_open(&files[i], paths[i], &error));
+    }
+    size_t matrices = 0, floats = 0, fixed = 0;
+    assert_int_equal(files[0]->n_tensors, files[1]->n_tensors);
+    for (size_t i = 0; i < files[0]->n_tensors; i++) {
+        const kr_tensor *a = &files[0]->tensors[i], *b = &files[1]->tensors[i];
+        size_t size_a, size_b;
+        assert_string_equal(a->name, b->name);
+        assert_true(kr_tensor_bytes(a, &size_a) && kr_tensor_bytes(b, &size_b));
+        assert_int_equal(size_a, size_b);
+        const char *x = a->data, *y = b->data;
+        const bool same = memcmp(x, y, size_a) == 0, packed = kr_tensor_is_packed(a);
+        const bool A = strstr(a->name, "A_log") != NULL, rounded = !packed && a->dtype != KRAIT_DTYPE_F32;
+        if (same != (A || rounded)) fail_msg("%s: %s", a->name, same ? "is as it was" : "has changed");
+        fixed += same;
+        floats += !same && !packed;
+        if (!packed) continue;
+        matrices++;
+        const size_t block = kr_block_bytes(kr_tensor_packed_type(a));
+        for (size_t at = 0; at < size_a; at += block)
+            if (memcmp(x + at + KR_SCALES_BYTES, y + at + KR_SCALES_BYTES, block - KR_SCALES_BYTES) != 0)
+                fail_msg("%s: numbers have changed", a->name);
+    }
+    assert_true(matrices > 0 && floats > 0 && fixed > 0);
+    for (size_t i = 0; i < 2; i++) krait_checkpoint_free(files[i]), remove_folder(paths[i]);
+    free(ids);
+}
+
+static void the_same_tuning_gives_the_same_file(void **state)
+{
+    (void)state;
+    int32_t *ids = text(TOKENS, 256, 1);
+    for (int gguf = 0; gguf < 2; gguf++) {
+        char *files[2];
+        size_t sizes[2];
+        for (int i = 0; i < 2; i++) {
+            krait_error error;
+            const char *to = place(gguf ? "again.gguf" : "again");
+            krait_save_options options = {
+                .type = KRAIT_WEIGHT_Q4, .threads = 2, .calibration = ids, .n_calibration = TOKENS, .tune_steps = 5
+            };
+            assert_ok(save(TINY, to, &options, &error));
+            files[i] = bytes_of(gguf ? to : in(to, "model.safetensors"), &sizes[i]);
+            if (gguf)
+                unlink(to);
+            else
+                remove_folder(to);
+        }
+        assert_int_equal(sizes[1], sizes[0]);
+        assert_memory_equal(files[1], files[0], sizes[0]);
+        free(files[0]), free(files[1]);
+    }
+    free(ids);
+}
+
+static bool stop_tuning(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    assert_true(done <= total);
+    return strcmp(what, "tuning") != 0 || ++*(int *)user < 3;
+}
+
+static void bad_tuning_is_said_and_leaves_nothing(void **state)
+{
+    (void)state;
+    krait_error error;
+    int calls = 0;
+    int32_t *ids = text(TOKENS, 256, 1);
+    const char *const paths[] = { place("untuned"), place("untuned.gguf") };
+    for (int i = 0; i < 2; i++) {
+        krait_save_options options = { .type = KRAIT_WEIGHT_Q4, .threads = 1, .tune_steps = 1 };
+        assert_int_equal(save(TINY, paths[i], &options, &error), KRAIT_ERROR_ARGUMENT);
+        assert_non_null(strstr(error.message, "tune_steps: expected ids to tune with, found none"));
+        options.calibration = ids, options.n_calibration = TOKENS;
+        options.tune_steps = 1000001;
+        assert_int_equal(save(TINY, paths[i], &options, &error), KRAIT_ERROR_ARGUMENT);
+        assert_non_null(strstr(error.message, "tune_steps: expected 0 .. 1000000, found 1000001"));
+        options.tune_steps = 2;
+        options.n_calibration = 255;
+        assert_int_equal(save(TINY, paths[i], &options, &error), KRAIT_ERROR_ARGUMENT);
+        assert_non_null(strstr(error.message, "expected at least 256 tokens"));
+        options.n_calibration = TOKENS;
+        options.progress = (krait_progress){ stop_tuning, &calls };
+        calls = 0;
+        assert_int_equal(save(TINY, paths[i], &options, &error), KRAIT_ERROR_INTERRUPTED);
+        assert_non_null(strstr(error.message, "tuning was interrupted"));
+        assert_int_equal(calls, 3);
+        assert_int_not_equal(access(paths[i], F_OK), 0);
+    }
+    free(ids);
+}
+
 /* ---- quality of the default model -------------------------------------------------------------------------------- */
 
 /* 512 tokens of a novel that it has not seen; the figures of whole novels are in docs/QUANTIZATION.md. */
@@ -436,6 +610,11 @@ int main(void)
         cmocka_unit_test(every_kind_of_model_can_be_calibrated),
         cmocka_unit_test(the_file_is_the_same_for_any_number_of_threads),
         cmocka_unit_test(bad_calibration_is_said_and_leaves_nothing),
+        cmocka_unit_test(a_tuned_model_is_closer_on_another_text),
+        cmocka_unit_test(every_kind_of_model_can_be_tuned),
+        cmocka_unit_test(tuning_moves_scales_and_floats_alone),
+        cmocka_unit_test(the_same_tuning_gives_the_same_file),
+        cmocka_unit_test(bad_tuning_is_said_and_leaves_nothing),
         cmocka_unit_test(the_default_model_keeps_its_predictions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,14 +114,15 @@ static void quantised_models_need_force(void **state)
 }
 
 /* The ids of a text that repeats itself, for a model of 256 tokens. */
-static void calibration_with_ids_changes_the_numbers_alone(void **state)
+static void calibration_with_ids_brings_the_model_nearer(void **state)
 {
     (void)state;
     enum { TOKENS = 600 };
     static char ids[TOKENS * 4 + 1];
     for (size_t i = 0, at = 0; i < TOKENS; i++)
         at += (size_t)snprintf(ids + at, sizeof ids - at, "%zu%s", i * i % 97, i % 2 ? "\n" : ",");
-    const char *list = cli_path("ids.txt"), *alone = cli_path("alone.gguf"), *calibrated = cli_path("calibrated.gguf");
+    const char *list = cli_path("ids.txt"), *alone = cli_path("alone.gguf"), *calibrated = cli_path("calibrated.gguf"),
+               *tuned = cli_path("tuned.gguf");
     cli_write(list, ids, strlen(ids));
     cli_result a = cli(NULL, "quantize", TINY, alone, "--type", "q4", NULL);
     cli_result b = cli(NULL, "quantize", TINY, calibrated, "--type", "q4", "--calibrate-ids", list, NULL);
@@ -132,19 +133,23 @@ static void calibration_with_ids_changes_the_numbers_alone(void **state)
     assert_int_equal(size_a, size_b);
     assert_true(memcmp(bytes_a, bytes_b, size_a) != 0);
     free(bytes_a), free(bytes_b);
-    double kl[2];
-    for (int i = 0; i < 2; i++) {
+    cli_result t = cli(NULL, "quantize", TINY, tuned, "--type", "q4", "--calibrate-ids", list, "--tune", "10", NULL);
+    assert_cli(&t, 0, NULL);
+    cli_free(&t);
+    const char *const files[] = { alone, calibrated, tuned };
+    double kl[3];
+    for (int i = 0; i < 3; i++) {
         kr_arena arena = { 0 };
-        cli_result c =
-            cli(NULL, "perplexity", "-m", TINY, "--compare", i ? calibrated : alone, "--ids-file", list, "--json", NULL);
+        cli_result c = cli(NULL, "perplexity", "-m", TINY, "--compare", files[i], "--ids-file", list, "--json", NULL);
         assert_cli(&c, 0, NULL);
         kl[i] = cli_json_number(cli_json(&c, &arena), "compare.kl_divergence");
         kr_arena_free(&arena);
         cli_free(&c);
     }
     assert_true(kl[1] > 0 && kl[1] < kl[0]);
-    cli_result few = cli(NULL, "quantize", TINY, cli_path("few.gguf"), "--type", "q4", "--calibrate-ids", list,
-                         "--calibrate-tokens", "255", NULL);
+    assert_true(kl[2] > 0 && kl[2] < kl[1]);
+    cli_result few =
+        cli(NULL, "quantize", TINY, tuned, "--type", "q4", "--calibrate-ids", list, "--calibrate-tokens", "255", NULL);
     assert_cli(&few, 1, "--calibrate-tokens: expected at least 256 tokens, twice the columns of the widest matrix, found 255");
     cli_free(&a), cli_free(&b), cli_free(&few);
     cli_folder_remove();
@@ -172,6 +177,10 @@ static void wrong_calibration_is_said(void **state)
         { { "quantize", TINY, out, "--type", "q4", "--calibrate", bad, "--calibrate-ids", bad }, "expected one of them", 2 },
         { { "quantize", "--shape", "130m", out, "--type", "q4", "--calibrate-ids", bad }, "random weights", 2 },
         { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", bad, "--calibrate-tokens", "0" }, "--calibrate-tokens", 2 },
+        { { "quantize", TINY, out, "--type", "q4", "--tune", "10" },
+          "--tune: expected --calibrate or --calibrate-ids with it",
+          2 },
+        { { "quantize", TINY, out, "--type", "q4", "--calibrate-ids", bad, "--tune", "some" }, "--tune", 2 },
     };
     size_t before = cli_folder_count();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -327,7 +336,7 @@ int main(void)
 #endif
         cmocka_unit_test(what_is_wrong_is_said_and_leaves_nothing),
         cmocka_unit_test(quantised_models_need_force),
-        cmocka_unit_test(calibration_with_ids_changes_the_numbers_alone),
+        cmocka_unit_test(calibration_with_ids_brings_the_model_nearer),
         cmocka_unit_test(wrong_calibration_is_said),
 #if defined KRAIT_HAVE_DEFAULT_MODEL && defined KRAIT_HAVE_TEXT
         cmocka_unit_test(a_model_is_calibrated_with_a_text),

@@ -281,6 +281,11 @@ typedef struct krait_save_options {
      * enough. Memory: 4 * d_model bytes per token, and one layer. */
     const int32_t *calibration;
     size_t n_calibration;
+    /* Steps of tuning after that, 0: none. The numbers stay; their scales, and what is float32 (norms, convolution, biases, D), move so that the
+     * new model's probabilities come nearest to those of the float32 model on the same ids: each step reads four windows of 512, forward
+     * and backward. Some hundred are enough. Memory: up to 13 bytes per parameter, and what a training step of 512 tokens
+     * keeps. The file has the same bits again for the same number of threads. */
+    size_t tune_steps;
     bool requantize; /* quantise what is quantised already, which is an error otherwise */
     int threads;     /* 0: as many as the process may use */
     void (*on_tensor)(void *user, const krait_saved_tensor *tensor); /* after each; NULL: none */

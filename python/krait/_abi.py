@@ -209,6 +209,7 @@ class krait_save_options(Structure):
         ("n_choices", c_size_t),
         ("calibration", c_void_p),
         ("n_calibration", c_size_t),
+        ("tune_steps", c_size_t),
         ("requantize", c_bool),
         ("threads", c_int),
         ("on_tensor", krait_save_options_on_tensor),

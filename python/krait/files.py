@@ -29,13 +29,14 @@ class SavedTensor:
     reason: Optional[str]
 
 
-def quantize(model: Any, out: Any, dtype: str, *, keep: Optional[Dict[str, str]] = None, calibrate: Any = None, requantize: bool = False,
-             threads: int = 0, progress: Optional[Callable[[str, int, int], Any]] = None) -> List[SavedTensor]:
+def quantize(model: Any, out: Any, dtype: str, *, keep: Optional[Dict[str, str]] = None, calibrate: Any = None, tune: int = 0,
+             requantize: bool = False, threads: int = 0, progress: Optional[Callable[[str, int, int], Any]] = None) -> List[SavedTensor]:
     """Writes a model's weights in another type: `out` is a folder, new or empty, or a GGUF file if it ends in .gguf.
 
     model: a path, OWNER/NAME of the hub, or None, the bundled one. dtype: "f32", "f16", "bf16", "q8", "q4", "q6". keep: {pattern of names:
     type}, the first that fits counts. calibrate: a text or token ids like those that the model is for, with which the numbers of
-    q8, q4 and q6 are chosen. requantize: quantise what is quantised already. Files appear complete or not at all."""
+    q8, q4 and q6 are chosen. tune: so many steps of tuning after that, of scales and what is float32, by the predictions on the same ids; some
+    hundred are enough (docs/QUANTIZATION.md). requantize: quantise what is quantised already. Files appear complete or not at all."""
     callbacks, handle = Callbacks(), c_void_p()
     saved: List[SavedTensor] = []
 
@@ -64,7 +65,8 @@ def quantize(model: Any, out: Any, dtype: str, *, keep: Optional[Dict[str, str]]
             raise errors.ArgumentError("calibrate: expected some text, found none")
         options = _abi.krait_save_options(
             type=dtype_of(dtype), choices=ctypes.cast(kept, ctypes.POINTER(_abi.krait_type_choice)), n_choices=len(choices),
-            calibration=address(ids) if ids.size else None, n_calibration=ids.size, requantize=truth(requantize, "requantize"),
+            calibration=address(ids) if ids.size else None, n_calibration=ids.size,
+            tune_steps=whole(tune, "tune", 0, 1000000), requantize=truth(requantize, "requantize"),
             threads=whole(threads, "threads", 0, 1024), on_tensor=callbacks.wrap(_abi.krait_save_options_on_tensor, tell, None),
             progress=callbacks.progress(progress))
         target = path_bytes(out)

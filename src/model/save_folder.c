@@ -10,6 +10,7 @@
 #include "model/calibrate.h"
 #include "model/model.h"
 #include "model/save_files.h"
+#include "model/tune.h"
 #include "tensor/packed.h"
 
 typedef struct item {
@@ -35,6 +36,7 @@ typedef struct saving {
     size_t n, capacity;
     int pass;                    /* of listing them */
     kr_calibration *calibration; /* NULL: none */
+    kr_tuning *tuning;           /* NULL: none */
     int threads;
     size_t largest, largest_rows, largest_packed; /* of all chunks: elements, rows, bytes when packed */
     float *values;                                /* of the chunk in work */
@@ -121,6 +123,7 @@ typedef struct conversion {
     size_t first, rows, columns; /* rows of a chunk */
     bool exact;                  /* blocks are rearranged */
     bool calibrated;
+    kr_tuned tuned; /* numbers or values that take the place of the tensor's */
 } conversion;
 
 /* Packs groups of rows, and sums up what that changed. */
@@ -142,7 +145,12 @@ static void convert_share(void *context, int thread, int n_threads)
         const float *values = s->values + row * c->columns;
         float back[KR_BLOCK_COLUMNS];
         double *error = &s->errors[row / KR_GROUP_ROWS], *square = &s->squares[row / KR_GROUP_ROWS];
-        if (c->calibrated) {
+        if (c->tuned.numbers.numbers) {
+            const size_t from = c->first + row;
+            kr_pack_numbers(type, s->packed, c->columns, row, n,
+                            &(kr_numbers){ c->tuned.numbers.numbers + from * c->columns,
+                                           c->tuned.numbers.scales + from * kr_runs_of(c->columns) });
+        } else if (c->calibrated) {
             kr_numbers numbers = kr_calibration_choose(s->calibration, thread, type, c->first + row, n, values);
             kr_pack_numbers(type, s->packed, c->columns, row, n, &numbers);
         } else
@@ -216,6 +224,19 @@ static krait_status copy_tensor(saving *s, const kr_tensor *tensor, const char *
     return status;
 }
 
+/* A chunk of tuned values in the place of the tensor's. */
+static void take_tuned(const conversion *c, double *error_sum, double *square)
+{
+    float *values = c->saving->values;
+    const float *tuned = c->tuned.values + c->first * c->columns;
+    for (size_t i = 0; i < c->rows * c->columns; i++) {
+        const double value = (double)values[i], e = (double)tuned[i] - value;
+        *error_sum += e * e;
+        *square += value * value;
+        values[i] = tuned[i];
+    }
+}
+
 static krait_status put_chunk(const conversion *c, const kr_tensor *tensor, double *error_sum, double *square, kr_writer *to,
                               krait_error *error)
 {
@@ -231,6 +252,7 @@ static krait_status put_chunk(const conversion *c, const kr_tensor *tensor, doub
         krait_status status = to_logarithms(s, it, tensor, c->first * c->columns, count, error);
         if (status) return status;
     }
+    if (c->tuned.values) take_tuned(c, error_sum, square);
     if (it->type == KRAIT_WEIGHT_F32) return kr_writer_write(to, s->values, count * sizeof *s->values, error);
     bool finite = true;
     for (size_t j = 0; j < count; j++) finite = finite && isfinite(s->values[j]);
@@ -257,11 +279,14 @@ static krait_status put_tensor(void *context, size_t i, kr_writer *to, krait_err
     const bool logarithm = it->parameter->form == KR_MINUS_EXP_TRANSPOSED && s->checkpoint->gguf;
     double error_sum = 0, square = 0;
     krait_status status = KRAIT_OK;
-    if (it->tensor->dtype == tensor->dtype && !logarithm
+    kr_tuned tuned = { 0 };
+    const bool is_tuned = s->tuning && kr_tuning_find(s->tuning, it->parameter, it->layer, &tuned);
+    if (it->tensor->dtype == tensor->dtype && !logarithm && !is_tuned
         && (kr_tensor_is_contiguous(it->tensor) || kr_tensor_is_packed(it->tensor))) {
         status = copy_tensor(s, tensor, it->tensor->data, to, error);
     } else {
-        conversion c = { .saving = s, .item = it, .columns = columns, .exact = kr_type_holds_exactly(it->type, it->tensor) };
+        conversion c = { .saving = s, .item = it, .columns = columns, .tuned = tuned };
+        c.exact = !is_tuned && kr_type_holds_exactly(it->type, it->tensor);
         if (s->calibration && kr_is_grouped(it->type) && !c.exact)
             status = kr_calibration_begin(s->calibration, &(kr_parameter_place){ .parameter = it->parameter, .layer = it->layer },
                                           &c.calibrated, error);
@@ -336,10 +361,23 @@ static krait_status allocate(saving *s, krait_error *error)
     s->squares = kr_alloc(groups, sizeof *s->squares);
     if (!s->values || !s->packed || !s->errors || !s->squares)
         return kr_fail_memory(error, "a tensor", s->largest * sizeof *s->values + s->largest_packed);
-    if (!s->options->n_calibration) return KRAIT_OK;
+    if (!s->options->n_calibration || s->options->tune_steps) return KRAIT_OK;
     size_t grouped = 0;
     for (size_t i = 0; i < s->n; i++) grouped += kr_is_grouped(s->items[i].type);
     return kr_calibration_create(&s->calibration, s->checkpoint, &s->config, s->options, s->threads, grouped, error);
+}
+
+/* What a parameter is tuned as. */
+static krait_weight_type tuning_type(void *saving_, const kr_parameter_place *place)
+{
+    const saving *s = saving_;
+    for (size_t i = 0; i < s->n; i++) {
+        const item *it = &s->items[i];
+        if (it->parameter != place->parameter || it->layer != place->layer) continue;
+        const bool same = it->tensor->dtype == s->tensors[i].dtype || kr_type_holds_exactly(it->type, it->tensor);
+        return kr_is_grouped(it->type) && same ? KRAIT_WEIGHT_AUTO : it->type;
+    }
+    return KRAIT_WEIGHT_AUTO;
 }
 
 static krait_status save(saving *s, krait_error *error)
@@ -351,6 +389,8 @@ static krait_status save(saving *s, krait_error *error)
     if (status) return status;
     char *path = kr_join_path(s->path, "model.safetensors");
     if (!path) status = kr_fail_memory(error, "a path", strlen(s->path));
+    if (!status && s->options->tune_steps)
+        status = kr_tuning_create(&s->tuning, s->checkpoint, &s->config, s->options, s->threads, tuning_type, s, error);
     /* The weights last: a folder without them is seen to be incomplete. */
     if (!status) status = write_others(s, error);
     static const char *const metadata[][2] = { { "format", "krait" } };
@@ -372,6 +412,7 @@ krait_status krait_checkpoint_save(krait_checkpoint *checkpoint, const char *fol
     if (!status) status = krait_checkpoint_config(checkpoint, &s.config, error);
     if (!status) status = save(&s, error);
     kr_calibration_free(s.calibration);
+    kr_tuning_free(s.tuning);
     kr_arena_free(&s.arena);
     kr_free(s.uses);
     kr_free(s.items);

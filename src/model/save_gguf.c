@@ -9,6 +9,7 @@
 #include "formats/gguf_tokenizer_write.h"
 #include "model/calibrate.h"
 #include "model/model.h"
+#include "model/tune.h"
 #include "tensor/blocks.h"
 #include "tensor/packed.h"
 
@@ -24,6 +25,7 @@ typedef struct saving {
     kr_choice_use *uses;
     kr_calibration *calibration; /* NULL: none */
     size_t n_calibrated;         /* matrices that it is for */
+    kr_tuning *tuning;           /* NULL: none */
     int threads;
     kr_gguf_writer writer;
     uint64_t done, total;     /* elements */
@@ -47,6 +49,7 @@ typedef struct plan {
     bool exact;  /* stored in another order: rearranged */
     bool blocks; /* numbers are to be chosen */
     bool calibrated;
+    kr_tuned tuned; /* numbers or values that take the place of the tensor's */
 } plan;
 
 static krait_status make_plan(plan *p, saving *s, const kr_parameter_place *place, krait_error *error)
@@ -180,6 +183,17 @@ static void encode_calibrated(unsigned char *out, const saving *s, const plan *p
     }
 }
 
+static void encode_tuned(unsigned char *out, const plan *p, size_t first, size_t rows)
+{
+    if (p->tuned.values) {
+        encode(out, p->to, p->tuned.values + first * p->columns, rows * p->columns);
+        return;
+    }
+    const kr_numbers numbers = { p->tuned.numbers.numbers + first * p->columns,
+                                 p->tuned.numbers.scales + first * kr_runs_of(p->columns) };
+    kr_blocks_from_numbers(out, p->to, &numbers, rows * (p->columns / kr_dtype_block(p->to)));
+}
+
 static bool all_finite(const float *values, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -203,7 +217,9 @@ static void convert_piece(chunk *c, size_t piece, int thread)
     bool finite = all_finite(values, count);
     c->pieces[piece].unfit = !finite && block > 1;
     if (c->pieces[piece].unfit) return;
-    if (p->calibrated)
+    if (p->tuned.numbers.numbers || p->tuned.values)
+        encode_tuned(encoded, p, c->first + first, rows);
+    else if (p->calibrated)
         encode_calibrated(encoded, s, p, thread, values, c->first + first, rows);
     else
         encode(encoded, p->to, values, count);
@@ -278,6 +294,7 @@ static krait_status write_place(void *context, const kr_parameter_place *place, 
     if (status) return status;
     if (s->calibration && p.blocks) status = kr_calibration_begin(s->calibration, place, &p.calibrated, error);
     if (status) return status;
+    if (s->tuning && kr_tuning_find(s->tuning, place->parameter, place->layer, &p.tuned)) p.bytes = false;
     if (p.bytes)
         status = copy_bytes(s, &p, error);
     else
@@ -428,6 +445,21 @@ static void add_notes(saving *s)
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
+/* What a parameter is tuned as; its plan was made before without complaint. */
+static krait_weight_type tuning_type(void *saving_, const kr_parameter_place *place)
+{
+    plan p;
+    make_plan(&p, saving_, place, NULL);
+    switch (p.to) {
+    case KRAIT_DTYPE_F32: return KRAIT_WEIGHT_F32;
+    case KRAIT_DTYPE_F16: return KRAIT_WEIGHT_F16;
+    case KRAIT_DTYPE_BF16: return KRAIT_WEIGHT_BF16;
+    case KRAIT_DTYPE_Q4_0: return p.blocks ? KRAIT_WEIGHT_Q4 : KRAIT_WEIGHT_AUTO;
+    case KRAIT_DTYPE_Q8_0: return p.blocks ? KRAIT_WEIGHT_Q8 : KRAIT_WEIGHT_AUTO;
+    default: return KRAIT_WEIGHT_AUTO;
+    }
+}
+
 static krait_status save(saving *s, krait_error *error)
 {
     const krait_config *c = &s->config;
@@ -448,15 +480,18 @@ static krait_status save(saving *s, krait_error *error)
         if (!s->values || !s->returned || !s->encoded)
             status = kr_fail_memory(error, "a piece of a tensor", s->chunk * sizeof(float));
     }
-    if (!status && s->options->n_calibration)
+    if (!status && s->options->n_calibration && !s->options->tune_steps)
         status = kr_calibration_create(&s->calibration, s->checkpoint, c, s->options, s->threads, s->n_calibrated, error);
     if (!status) status = kr_gguf_begin(&s->writer, s->path, error);
+    if (!status && s->options->tune_steps)
+        status = kr_tuning_create(&s->tuning, s->checkpoint, c, s->options, s->threads, tuning_type, s, error);
     s->seed = seed;
     if (!status) status = kr_each_parameter(c, NULL, write_place, s, error);
     if (!status) status = write_zeros(s, error);
     if (!status) status = kr_gguf_commit(&s->writer, error);
     kr_gguf_abandon(&s->writer);
     kr_calibration_free(s->calibration);
+    kr_tuning_free(s->tuning);
     kr_free(s->uses);
     kr_free(s->values);
     kr_free(s->returned);

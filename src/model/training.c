@@ -1,8 +1,11 @@
 #include "model/training.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/threads.h"
+#include "tensor/softmax.h"
 
 /* Rows of logits: enough for the library's products, few enough that they stay in a cache where the vocabulary is small. */
 enum { HEAD_FLOATS = 1 << 20, HEAD_LEAST = 256, HEAD_MOST = 1024 };
@@ -203,6 +206,76 @@ static bool forward(const pass *p)
     return true;
 }
 
+typedef struct divergence {
+    size_t n, vocab_size;
+    float *logits, *teacher; /* [n, vocab_size], in; out: the gradient; nothing of use */
+    double *losses;          /* [n] */
+} divergence;
+
+/* With p = softmax(teacher) and q = softmax(logits): sum_i p[i] (log p[i] - log q[i]), and its gradient q - p. */
+static void diverge_share(void *context, int thread, int n_threads)
+{
+    enum { BLOCK = 64 };
+    const divergence *d = context;
+    size_t begin, end;
+    kr_share(d->n, 1, thread, n_threads, &begin, &end);
+    for (size_t t = begin; t < end; t++) {
+        float *p = d->teacher + t * d->vocab_size, *q = d->logits + t * d->vocab_size, most_p, most_q;
+        double sum_p = 0, sum_q = 0, inner = 0;
+        size_t index;
+        if (!kr_softmax_max(p, d->vocab_size, &most_p, &index) || !kr_softmax_max(q, d->vocab_size, &most_q, &index)) {
+            d->losses[t] = NAN;
+            continue;
+        }
+        for (size_t at = 0, n; at < d->vocab_size; at += n) {
+            float apart[BLOCK];
+            n = d->vocab_size - at < BLOCK ? d->vocab_size - at : BLOCK;
+            for (size_t i = at; i < at + n; i++) {
+                p[i] = most_p - p[i];
+                q[i] = most_q - q[i];
+                apart[i - at] = q[i] - p[i];
+            }
+            kr_softmax_exp(p + at, p + at, n);
+            kr_softmax_exp(q + at, q + at, n);
+            for (size_t i = at; i < at + n; i++) {
+                sum_p += (double)p[i];
+                sum_q += (double)q[i];
+                inner += (double)p[i] * (double)apart[i - at];
+            }
+        }
+        const float scale_p = (float)(1 / sum_p), scale_q = (float)(1 / sum_q);
+        for (size_t i = 0; i < d->vocab_size; i++) q[i] = scale_q * q[i] - scale_p * p[i];
+        d->losses[t] = inner / sum_p - log(sum_p) + log(sum_q);
+    }
+}
+
+static void head_logits(const pass *p, const krait_model *model, size_t n, const float *stream, float *logits)
+{
+    const size_t d_model = (size_t)model->config.d_model;
+    kr_train_memory *m = p->memory;
+    for (size_t i = 0; i < n; i++)
+        memcpy(m->head_in + i * d_model, stream + m->head_tokens[i] * d_model, d_model * sizeof(float));
+    kr_rms_norm_run(&p->exec, &(kr_rms_norm){ .n_tokens = n,
+                                              .dim = d_model,
+                                              .x = { m->head_in, d_model },
+                                              .weight = model->norm_f,
+                                              .eps = model->config.norm_eps,
+                                              .y = { m->head_out, d_model } });
+    kr_linear_run(&p->exec, &(kr_linear){ .n_tokens = n,
+                                          .x = { m->head_out, d_model },
+                                          .weight = model->head,
+                                          .y = { logits, (size_t)model->config.vocab_size } });
+}
+
+/* Instead of the cross entropy. */
+static void diverge(const pass *p, size_t n, double *loss)
+{
+    const size_t vocab_size = (size_t)p->model->config.vocab_size;
+    divergence d = { n, vocab_size, p->memory->logits, p->piece->teacher->logits, p->memory->scratch };
+    kr_parallel(p->exec.threads, diverge_share, &d);
+    for (size_t t = 0; t < n; t++) *loss += d.losses[t];
+}
+
 /* The last norm, the head, the loss and back, for the rows listed in head_tokens: their place in x takes the gradient. */
 static void head(const pass *p, size_t n, double *loss)
 {
@@ -210,18 +283,21 @@ static void head(const pass *p, size_t n, double *loss)
     kr_train_memory *m = p->memory;
     const size_t d_model = (size_t)config->d_model, vocab_size = (size_t)config->vocab_size;
     kr_view in = { m->head_in, d_model }, out = { m->head_out, d_model }, logits = { m->logits, vocab_size };
-    for (size_t i = 0; i < n; i++) memcpy(in.data + i * d_model, m->x + m->head_tokens[i] * d_model, d_model * sizeof(float));
+    const kr_teacher *teacher = p->piece->teacher;
+    if (teacher) head_logits(p, teacher->model, n, teacher->hidden, teacher->logits);
+    head_logits(p, p->model, n, m->x, logits.data);
     kr_rms_norm norm = {
         .n_tokens = n, .dim = d_model, .x = { in.data, d_model }, .weight = p->model->norm_f, .eps = config->norm_eps, .y = out
     };
-    kr_rms_norm_run(&p->exec, &norm);
-    kr_linear_run(&p->exec, &(kr_linear){ .n_tokens = n, .x = { out.data, d_model }, .weight = p->model->head, .y = logits });
-    kr_cross_entropy_run(&p->exec, &(kr_cross_entropy){ .n_tokens = n,
-                                                        .vocab_size = vocab_size,
-                                                        .logits = logits,
-                                                        .targets = m->head_targets,
-                                                        .gradient = p->gradients != NULL,
-                                                        .loss = loss });
+    if (teacher)
+        diverge(p, n, loss);
+    else
+        kr_cross_entropy_run(&p->exec, &(kr_cross_entropy){ .n_tokens = n,
+                                                            .vocab_size = vocab_size,
+                                                            .logits = logits,
+                                                            .targets = m->head_targets,
+                                                            .gradient = p->gradients != NULL,
+                                                            .loss = loss });
     if (!p->gradients) return;
     /* The product with the weight's gradient reads what the other one overwrites. */
     kr_linear_backward back = { .n_tokens = n,

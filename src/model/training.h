@@ -4,10 +4,19 @@
 
 #include "model/model.h"
 
+/* Another model of the same vocabulary, whose probabilities are the targets. */
+typedef struct kr_teacher {
+    const krait_model *model;
+    const float *hidden; /* [n_tokens, d_model]: its residual stream behind the last layer */
+    float *logits;       /* room for [kr_train_memory.head_rows, vocab_size] */
+} kr_teacher;
+
 /* Whole sequences, one after another. */
 typedef struct kr_train_piece {
     size_t n_tokens;
     const int32_t *ids, *targets;     /* [n_tokens]; targets negative: none */
+    const kr_teacher *teacher;        /* NULL: none; otherwise targets only say which tokens count, and the loss is the
+                                         Kullback-Leibler divergence from its probabilities */
     kr_rows rows;                     /* every sequence has at least one token */
     const krait_state *const *before; /* [n_sequences] what each goes on from, NULL: zeros */
     const krait_progress *progress;   /* asked before each layer; NULL: nobody is */
@@ -46,7 +55,8 @@ krait_status kr_train_memory_reserve(kr_train_memory *memory, const krait_config
                                      size_t n_tokens, bool backward, size_t n_sequences, krait_error *error);
 void kr_train_memory_free(kr_train_memory *memory);
 
-/* Adds the losses to *loss and, if `gradients` is not NULL, the gradients of their sum to where its fields point: a model of the same
+/* Without gradients and targets it leaves the residual stream behind the last layer in memory->x.
+ * Adds the losses to *loss and, if `gradients` is not NULL, the gradients of their sum to where its fields point: a model of the same
  * config whose layers, embedding, norm_f and head are gradients (NULL: not wanted; that of A is A's). A tied head's is the embedding's.
  * false: progress said to stop; gradients, *loss and the states behind rows have changed in part. */
 bool kr_model_train(const krait_model *model, krait_model *gradients, const kr_device *device, int threads,

@@ -66,12 +66,18 @@ krait_weight_type kr_type_choose(const krait_save_options *options, kr_choice_us
 
 krait_status kr_type_check_options(const krait_save_options *options, krait_error *error)
 {
+    enum { MOST_STEPS = 1000000 };
     if ((unsigned)options->type > KRAIT_WEIGHT_Q6)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: type: expected 0 .. %d, found %d", KRAIT_WEIGHT_Q6,
                        (int)options->type);
     if (options->n_calibration && !options->calibration)
         return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: calibration: expected %zu ids, found none",
                        options->n_calibration);
+    if (options->tune_steps && !options->n_calibration)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: tune_steps: expected ids to tune with, found none");
+    if (options->tune_steps > MOST_STEPS)
+        return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: tune_steps: expected 0 .. %d, found %zu", MOST_STEPS,
+                       options->tune_steps);
     for (size_t i = 0; i < options->n_choices; i++)
         if (!options->choices[i].pattern || (unsigned)options->choices[i].type > KRAIT_WEIGHT_Q6)
             return kr_fail(error, KRAIT_ERROR_ARGUMENT, "save options: choice %zu: expected a pattern and a type", i);

@@ -1,6 +1,6 @@
 """Writing models in other types and formats."""
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 import krait
 import numpy as np
@@ -56,6 +56,15 @@ def test_calibrated_is_better(text_model: Any, tmp_path: Path) -> None:
     with krait.Model.load(tmp_path / "plain") as plain, krait.Model.load(tmp_path / "calibrated") as calibrated:
         held_out = ids[half : half + 2000]
         assert text_model.compare(calibrated, held_out).kl_divergence < text_model.compare(plain, held_out).kl_divergence
+    seen: List[str] = []
+    krait.quantize(TEXT_SMALL, tmp_path / "tuned", "q4", calibrate=ids[:half], tune=2, progress=lambda what, done, total: seen.append(what))
+    assert "tuning" in seen
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("calibrated", "tuned")]
+    assert len(weights[0]) == len(weights[1]) and weights[0] != weights[1]
+    with pytest.raises(krait.ArgumentError, match="tune_steps: expected ids"):
+        krait.quantize(TEXT_SMALL, tmp_path / "x", "q4", tune=2)
+    with pytest.raises(krait.ArgumentError, match="tune: expected"):
+        krait.quantize(TEXT_SMALL, tmp_path / "x", "q4", calibrate=ids[:half], tune=-1)
     with pytest.raises(krait.ArgumentError, match="calibration: expected at least"):
         krait.quantize(TEXT_SMALL, tmp_path / "x", "q4", calibrate="too short")
     with pytest.raises(krait.ArgumentError, match="calibrate: expected some text, found none"):
