@@ -349,7 +349,7 @@ const kr_command kr_command_quantize = {
                 "  krait quantize path/to/model out.gguf --type q4 --keep 'token_embd.weight=q8'\n"
                 "  krait quantize path/to/model out.gguf --type q4 --keep '*.x_proj.*=f16'\n"
                 "  krait quantize path/to/model out --type q4 --calibrate novel.txt\n"
-                "  krait quantize path/to/model out --type q4 --calibrate novels.txt --calibrate-tokens 1000000 --tune 300\n"
+                "  krait quantize path/to/model out --type q4 --calibrate novels.txt --tune 100\n"
                 "  krait quantize --shape 1.4b random.gguf --type q8     # to measure speed with\n",
     .options = options,
     .n_options = KR_COUNT_OF(options),
