@@ -498,7 +498,7 @@ static void tuning_moves_scales_and_floats_alone(void **state)
     assert_int_equal(files[0]->n_tensors, files[1]->n_tensors);
     for (size_t i = 0; i < files[0]->n_tensors; i++) {
         const kr_tensor *a = &files[0]->tensors[i], *b = &files[1]->tensors[i];
-        size_t size_a, size_b;
+        size_t size_a = 0, size_b = 0;
         assert_string_equal(a->name, b->name);
         assert_true(kr_tensor_bytes(a, &size_a) && kr_tensor_bytes(b, &size_b));
         assert_int_equal(size_a, size_b);
