@@ -133,7 +133,7 @@ static void calibration_with_ids_brings_the_model_nearer(void **state)
     assert_int_equal(size_a, size_b);
     assert_true(memcmp(bytes_a, bytes_b, size_a) != 0);
     free(bytes_a), free(bytes_b);
-    cli_result t = cli(NULL, "quantize", TINY, tuned, "--type", "q4", "--calibrate-ids", list, "--tune", "10", NULL);
+    cli_result t = cli(NULL, "quantize", TINY, tuned, "--type", "q4", "--calibrate-ids", list, "--tune", "4", NULL);
     assert_cli(&t, 0, NULL);
     cli_free(&t);
     const char *const files[] = { alone, calibrated, tuned };
