@@ -229,24 +229,30 @@ static size_t peak_of(const char *model, const char *out)
     return peak;
 }
 
+/* A model that is nearly all embedding. */
+static krait_config wide(int32_t vocab_size)
+{
+    return (krait_config){ .vocab_size = vocab_size,
+                           .d_model = 256,
+                           .n_layer = 1,
+                           .d_inner = 512,
+                           .d_state = 16,
+                           .d_conv = 4,
+                           .dt_rank = 16,
+                           .conv_bias = true,
+                           .tied_head = true,
+                           .norm_eps = 1e-5f,
+                           .bos_id = -1,
+                           .eos_id = -1 };
+}
+
 /* A chunk is held at a time, be it on the heap or as pages of the model's file. */
 static void memory_does_not_grow_with_the_model(void **state)
 {
     (void)state;
     NOT_UNDER_THREAD_SANITIZER("keeps several bytes for each one that is read");
     const size_t file = 4 * (256 << 16), chunks = file / 2;
-    const krait_config config = { .vocab_size = 1 << 16,
-                                  .d_model = 256,
-                                  .n_layer = 1,
-                                  .d_inner = 512,
-                                  .d_state = 16,
-                                  .d_conv = 4,
-                                  .dt_rank = 16,
-                                  .conv_bias = true,
-                                  .tied_head = true,
-                                  .norm_eps = 1e-5f,
-                                  .bos_id = -1,
-                                  .eos_id = -1 };
+    const krait_config config = wide(1 << 16);
     char *large = strdup(cli_path("large.gguf"));
     krait_error error;
     if (krait_random_save_gguf(&config, 1, large, NULL, &error)) fail_msg("%s", error.message);
@@ -275,18 +281,7 @@ static void a_file_that_is_rearranged_is_not_in_memory_twice(void **state)
 {
     (void)state;
     NOT_UNDER_THREAD_SANITIZER("keeps several bytes for each one that is read");
-    const krait_config config = { .vocab_size = 1 << 18,
-                                  .d_model = 256,
-                                  .n_layer = 1,
-                                  .d_inner = 512,
-                                  .d_state = 16,
-                                  .d_conv = 4,
-                                  .dt_rank = 16,
-                                  .conv_bias = true,
-                                  .tied_head = true,
-                                  .norm_eps = 1e-5f,
-                                  .bos_id = -1,
-                                  .eos_id = -1 };
+    const krait_config config = wide(1 << 18);
     const double file = 34.0 / 32 * (256 << 18);
     const char *large = cli_path("large.gguf");
     krait_save_options options = { .type = KRAIT_WEIGHT_Q8 };
