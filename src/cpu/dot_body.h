@@ -109,10 +109,10 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
 }
 
 #define DOT_CASE(n) \
-    case n: dot_tile(op, x, group, 0, 1, t, n <= DOT_TOKENS ? n : 1, type, 0, part, parts); break;
+    case n: dot_tile(op, x, group, 0, 1, t, n <= DOT_TOKENS ? n : 1, type, ahead, part, parts); break;
 
 VEC_INLINE void dot_group(const kr_linear *op, const kr_quantized *x, size_t group, size_t t, size_t tokens,
-                          const krait_weight_type type, size_t part, size_t parts)
+                          const krait_weight_type type, size_t ahead, size_t part, size_t parts)
 {
     if (tokens > DOT_TOKENS) __builtin_unreachable();
     switch (tokens) {
@@ -149,7 +149,7 @@ VEC_INLINE void dot_block(const kr_linear *op, const kr_quantized *x, size_t beg
     for (size_t g = begin; g < end; g++)
         for (size_t i = 0, first = t; i < tiles; i++) {
             const size_t tokens = n / tiles + (i < n % tiles);
-            dot_group(op, x, g, first, tokens, type, i, tiles);
+            dot_group(op, x, g, first, tokens, type, n <= DOT_STREAM_TOKENS ? ahead : 0, i, tiles);
             first += tokens;
         }
 }

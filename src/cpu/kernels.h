@@ -143,8 +143,8 @@ enum { KR_SCAN_BACKWARD_FLOATS = 7 * KR_SCAN_CHUNK * KR_SCAN_TILE_CHANNELS + (KR
  * token the same bits however many there are: kr_device.independent_tokens. */
 enum { KR_MATVEC_MAX_TOKENS = 128 };
 
-/* Tokens that a tile may hold. */
-enum { KR_TILE_TOKENS = 16 };
+/* Tokens that a tile may hold, and rows of a bfloat16 weight that are read side by side. */
+enum { KR_TILE_TOKENS = 16, KR_PASS_ROWS = 32 };
 
 /* A sum of squares is a sum of such sums. */
 enum { KR_SQUARES_BLOCK = 1 << 14 };

@@ -6,13 +6,20 @@
 #include "cpu/kernels.h"
 #include "tensor/packed.h"
 
-enum { SMALLEST_PIECE = 64 << 10, ASK_TOKENS = 4, ASK_BYTES = 32 << 10 };
+enum {
+    SMALLEST_PIECE = 64 << 10,
+    ASK_TOKENS = 4, /* fewer are multiplied with as many groups of rows at once, far apart */
+    STREAMS = 4,
+    ASK_BYTES = 128 << 10
+};
 
 typedef struct product {
     const kr_linear *op;
     const kr_cpu_kernels *kernels;
-    kr_quantized x;        /* with weights that want it */
-    size_t next, smallest; /* row that no thread has taken; piece to take, in rows */
+    kr_quantized x;  /* with weights that want it */
+    size_t next;     /* row that no thread has taken */
+    size_t smallest; /* piece to take, in rows */
+    size_t grain;    /* larger ones are multiples of this */
     const kr_gemm_product *backward;
 } product;
 
@@ -62,9 +69,10 @@ static size_t take_run(product *p, int n_threads, size_t *begin)
     const size_t rows = p->op->weight.rows;
     *begin = __atomic_load_n(&p->next, __ATOMIC_RELAXED);
     while (*begin < rows) {
-        size_t take = n_threads == 1 ? rows : (rows - *begin) / (2 * (size_t)n_threads) / KR_GROUP_ROWS * KR_GROUP_ROWS;
+        size_t rest = rows - *begin, take = n_threads == 1 ? rest : rest / (2 * (size_t)n_threads);
+        if (take < rest) take -= take % (take > p->grain ? p->grain : KR_GROUP_ROWS);
         if (take < p->smallest) take = p->smallest;
-        if (take > rows - *begin) take = rows - *begin;
+        if (take > rest) take = rest;
         if (__atomic_compare_exchange_n(&p->next, begin, *begin + take, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
             return *begin + take;
     }
@@ -77,7 +85,9 @@ static void run_share(void *context, int thread, int n_threads)
     product *p = context;
     size_t begin, end = take_run(p, n_threads, &begin);
     if (kr_cpu_quantizes(p->kernels, p->op->weight.type)) {
-        kr_cpu_linear_ask(p->op, begin, end, ASK_BYTES); /* while x is quantised */
+        /* The rows that the kernels read first: those behind they ask for themselves. */
+        const size_t first = kr_is_grouped(p->op->weight.type) ? KR_GROUP_ROWS : KR_PASS_ROWS;
+        kr_cpu_linear_ask(p->op, begin, end - begin < first ? end : begin + first, ASK_BYTES);
         quantize_share(p, thread, n_threads);
         kr_barrier(n_threads);
     }
@@ -93,7 +103,10 @@ static void run_own(const kr_exec *exec, const kr_linear *op)
 {
     size_t row_bytes = kr_packed_bytes(op->weight.type, KR_GROUP_ROWS, op->weight.columns) / KR_GROUP_ROWS;
     size_t smallest = SMALLEST_PIECE / (row_bytes + 1) / KR_GROUP_ROWS * KR_GROUP_ROWS;
-    product p = { .op = op, .kernels = kr_cpu_kernels_of(exec->device->isa), .smallest = smallest ? smallest : KR_GROUP_ROWS };
+    product p = { .op = op,
+                  .kernels = kr_cpu_kernels_of(exec->device->isa),
+                  .smallest = smallest ? smallest : KR_GROUP_ROWS,
+                  .grain = (op->n_tokens < ASK_TOKENS ? STREAMS : 1) * KR_GROUP_ROWS };
     if (kr_cpu_quantizes(p.kernels, op->weight.type)) kr_quantized_carve(&p.x, exec->scratch, op->n_tokens, op->weight.columns);
     kr_parallel(exec->threads, run_share, &p);
 }

@@ -103,7 +103,7 @@ VEC_INLINE void transpose(__m512i r[TILE])
 
 /* ---- bfloat16 ---------------------------------------------------------------------------------------------------- */
 
-enum { STEP = 32 /* columns of a tile */, PASS_ROWS = 2 * TILE, PASS_TOKENS = 2 * TILE };
+enum { STEP = 32 /* columns of a tile */, PASS_ROWS = KR_PASS_ROWS, PASS_TOKENS = 2 * TILE };
 
 VEC_INLINE __m512i rounded(const float *x, size_t n)
 {
@@ -201,9 +201,11 @@ VEC_INLINE void multiply_pass(const pass *p, size_t K, const int groups, const i
         if (tiles > 1) b1 += b_step1;
     }
     if (K % STEP) { /* the last columns from a copy, filled up with zeros */
-        uint16_t rest[2][TILE][STEP] __attribute__((aligned(64))) = { 0 };
+        uint16_t rest[2][TILE][STEP] __attribute__((aligned(64)));
+        const __mmask32 columns = (__mmask32)((1u << K % STEP) - 1);
         for (int g = 0; g < groups; g++)
-            for (size_t r = 0; r < p->rows[g]; r++) memcpy(rest[g][r], (g ? a1 : a0) + r * stride, K % STEP * sizeof(uint16_t));
+            for (size_t r = 0; r < p->rows[g]; r++)
+                _mm512_store_si512(rest[g][r], _mm512_maskz_loadu_epi16(columns, (g ? a1 : a0) + r * stride));
         WRITTEN();
         BF16_STEP(rest[0], rest[1], TILE_BYTES);
     }
