@@ -261,9 +261,17 @@ static int32_t *own_text(const char *path, size_t n)
     return ids;
 }
 
+/* For tests whose code others run with small models. */
+#define NEEDS_VECTORS                                                      \
+    if (kr_isa_best() == KRAIT_ISA_PLAIN) {                                \
+        print_message("no vectors: a model of this size takes minutes\n"); \
+        skip();                                                            \
+    }
+
 static void a_calibrated_model_is_closer_on_another_text(void **state)
 {
     (void)state;
+    NEEDS_VECTORS
     const char *from = KRAIT_MODELS "/text-small";
     krait_checkpoint *file = fixture_open(KRAIT_TEST_DATA "/text-small", "expected.safetensors");
     size_t n;
@@ -412,10 +420,8 @@ static void a_tuned_model_is_closer_on_another_text(void **state)
     (void)state;
     enum { SEEN = 3 * TOKENS, OTHER = TOKENS, STEPS = 20 };
     NOT_UNDER_THREAD_SANITIZER("makes it take minutes");
-    if (kr_isa_best() == KRAIT_ISA_PLAIN) { /* every_kind_of_model_can_be_tuned has small ones */
-        print_message("no vectors: a model of this size takes minutes\n");
-        skip();
-    }
+    NOT_UNDER_ADDRESS_SANITIZER("makes it take minutes, and every_kind_of_model_can_be_tuned runs the same code");
+    NEEDS_VECTORS
     const char *from = KRAIT_MODELS "/text-small";
     int32_t *ids = own_text(from, SEEN + OTHER);
     size_t sizes[2];
