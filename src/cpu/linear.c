@@ -8,8 +8,8 @@
 
 enum {
     SMALLEST_PIECE = 64 << 10,
-    ASK_TOKENS = 4, /* fewer are multiplied with as many groups of rows at once, far apart */
-    STREAMS = 4,
+    ASK_TOKENS = 4, /* fewer tokens are multiplied with several groups of rows side by side, which lie far apart, */
+    STREAMS = 4,    /* at most so many */
     ASK_BYTES = 128 << 10
 };
 
@@ -19,7 +19,7 @@ typedef struct product {
     kr_quantized x;  /* with weights that want it */
     size_t next;     /* row that no thread has taken */
     size_t smallest; /* piece to take, in rows */
-    size_t grain;    /* larger ones are multiples of this */
+    size_t grain;    /* runs longer than this are a multiple of it, but for the last */
     const kr_gemm_product *backward;
 } product;
 

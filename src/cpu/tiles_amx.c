@@ -104,6 +104,7 @@ VEC_INLINE void transpose(__m512i r[TILE])
 /* ---- bfloat16 ---------------------------------------------------------------------------------------------------- */
 
 enum { STEP = 32 /* columns of a tile */, PASS_ROWS = KR_PASS_ROWS, PASS_TOKENS = 2 * TILE };
+_Static_assert(PASS_ROWS == 2 * TILE, "a pass has two groups of rows");
 
 VEC_INLINE __m512i rounded(const float *x, size_t n)
 {
