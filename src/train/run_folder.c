@@ -270,7 +270,7 @@ krait_status kr_run_folder_link_last(const kr_run_folder *folder, const char *na
     char *link = kr_join_path(folder->path, "last"), *beside = kr_join_path(folder->path, "last.new");
     krait_status status = KRAIT_OK;
     if (!link || !beside) status = kr_fail_memory(error, "a path", strlen(folder->path));
-    if (!status) unlink(beside);
+    if (!status) unlink(beside); /* of a run that ended before it was renamed */
     if (!status && (symlink(name, beside) != 0 || rename(beside, link) != 0)) status = kr_fail_errno(error, link, "write");
     kr_free(link);
     kr_free(beside);
