@@ -9,8 +9,10 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "base/rng.h"
 #include "cpu/device.h"
@@ -179,6 +181,58 @@ static void threads_may_call_the_library_side_by_side(void **state)
     for (int i = 0; i < 4; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
 }
 
+static pthread_t caller;
+static char *stack_begin, *stack_end; /* the caller's */
+static volatile sig_atomic_t n_signals, n_on_another_thread, n_off_the_stack;
+
+static void note_the_stack(int number)
+{
+    char *here = __builtin_frame_address(0);
+    (void)number;
+    n_signals++;
+    if (!pthread_equal(pthread_self(), caller))
+        n_on_another_thread++;
+    else if (here < stack_begin || here >= stack_end)
+        n_off_the_stack++;
+}
+
+/* The library may have the stack pointer elsewhere while it runs: a handler that is called then writes over the heap. */
+static void no_signal_comes_in_the_middle_of_a_product(void **state)
+{
+    (void)state;
+    pthread_attr_t attributes;
+    void *begin;
+    size_t size;
+    caller = pthread_self();
+    assert_int_equal(pthread_getattr_np(caller, &attributes), 0);
+    assert_int_equal(pthread_attr_getstack(&attributes, &begin, &size), 0);
+    pthread_attr_destroy(&attributes);
+    stack_begin = begin;
+    stack_end = stack_begin + size;
+    float *a = random_floats(384 * 64, 1), *b = random_floats(384 * 64, 2), *y = random_floats(64 * 64, 3);
+    kr_gemm_product product = {
+        .type = KRAIT_WEIGHT_F32, .m = 64, .n = 40, .k = 384, .a_transposed = true, .lda = 64, .ldb = 40, .ldy = 40
+    };
+    product.a = a;
+    product.b = b;
+    product.y = y;
+    bool library = kr_gemm(2, &product);
+    struct sigaction action = { .sa_handler = note_the_stack, .sa_flags = SA_RESTART }, before;
+    struct itimerval often = { .it_interval.tv_usec = 50, .it_value.tv_usec = 50 }, never = { .it_value.tv_usec = 0 };
+    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    for (int threads = 1; library && threads <= 3; threads++)
+        for (n_signals = 0; n_signals < 400;) assert_true(kr_gemm(threads, &product));
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+    free(a);
+    free(b);
+    free(y);
+    assert_int_equal(n_off_the_stack, 0);
+    assert_int_equal(n_on_another_thread, 0);
+    if (!library) skip(); /* a build without one */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +240,7 @@ int main(void)
         cmocka_unit_test(a_batch_has_the_bits_of_its_rows_alone_on_any_threads),
         cmocka_unit_test(the_library_gives_the_product_or_leaves_it),
         cmocka_unit_test(threads_may_call_the_library_side_by_side),
+        cmocka_unit_test(no_signal_comes_in_the_middle_of_a_product),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  * a second copy of them.) Primitives are made anew for each call, which takes 4 us: oneDNN caches what is behind them. */
 #include <oneapi/dnnl/dnnl.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/threads.h"
 #include "cpu/device.h"
@@ -137,6 +138,37 @@ static void keep_as_last(dnnl_primitive_t *product)
     if (before) dnnl_primitive_destroy(before);
 }
 
+/* Some of oneDNN's kernels for float32 on x86-64 have the stack pointer in memory of malloc() while they run, until oneDNN 3.11.2
+ * (github.com/uxlfoundation/oneDNN issue 4845): the frame of a signal's handler would be written over what lies below, a Ctrl-C break the heap. So
+ * signals wait for the end of a product, but for those of an instruction's own failure, which cannot. */
+static void get_signals_that_wait(sigset_t *set)
+{
+    static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
+    sigfillset(set);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(set, own[i]);
+}
+
+/* OpenMP's other threads never take one again: there is no moment at which all of them could be given back theirs for free. */
+static void leave_signals_to_others(void *signals, int thread, int n_threads)
+{
+    static _Thread_local bool does;
+    (void)n_threads;
+    if (thread > 0 && !does) does = pthread_sigmask(SIG_BLOCK, signals, NULL) == 0;
+}
+
+static bool execute(int threads, const objects *o)
+{
+    dnnl_exec_arg_t arguments[] = { { DNNL_ARG_SRC, o->a }, { DNNL_ARG_WEIGHTS, o->b }, { DNNL_ARG_DST, o->y } };
+    sigset_t waiting, before;
+    get_signals_that_wait(&waiting);
+    if (pthread_sigmask(SIG_BLOCK, &waiting, &before) != 0) return false;
+    if (threads > 1) kr_parallel(threads, leave_signals_to_others, &waiting);
+    bool done = dnnl_primitive_execute(o->product, o->stream, 3, arguments) == dnnl_success
+                && dnnl_stream_wait(o->stream) == dnnl_success;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return done;
+}
+
 bool kr_gemm(int threads, const kr_gemm_product *p)
 {
     objects o = { 0 };
@@ -156,9 +188,7 @@ bool kr_gemm(int threads, const kr_gemm_product *p)
                 && create_memory(&o.a, &o.a_desc, o.engine, p->a) && create_memory(&o.b, &o.b_desc, o.engine, p->b)
                 && create_memory(&o.y, &o.y_desc, o.engine, p->y);
     if (done) {
-        dnnl_exec_arg_t arguments[] = { { DNNL_ARG_SRC, o.a }, { DNNL_ARG_WEIGHTS, o.b }, { DNNL_ARG_DST, o.y } };
-        done = dnnl_primitive_execute(o.product, o.stream, 3, arguments) == dnnl_success
-               && dnnl_stream_wait(o.stream) == dnnl_success;
+        done = execute(threads, &o);
         keep_as_last(&o.product);
     }
     destroy(&o);
