@@ -11,8 +11,17 @@ enum {
     DOT_STREAM_TOKENS = VEC_LANES == 16 ? 3 : 0, /* what is few */
     DOT_TOKENS = VEC_LANES == 16 ? 12 : 3,       /* of a tile with one group */
     DOT_BLOCK_BYTES = 256 << 10,                 /* of x that one passage over the weights multiplies */
-    DOT_AHEAD = 1024                             /* bytes ahead that few tokens ask for, as a rule */
+    DOT_AHEAD = 1024 /* bytes ahead that few tokens ask for, as a rule; what is asked for earlier goes into the first cache */
 };
+
+VEC_INLINE void dot_ask(const uint8_t *at, size_t ahead, const bool first_cache)
+{
+    const void *line = (const void *)((uintptr_t)at + ahead);
+    if (first_cache)
+        __builtin_prefetch(line, 0, 3);
+    else
+        __builtin_prefetch(line, 0, 2);
+}
 
 /* Numbers 0..63 from their low four bits and the bytes that have the other two at 4 half + 2 odd. */
 VEC_INLINE ivec ivec_six(ivec low, ivec high, size_t half, size_t odd)
@@ -27,7 +36,8 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
     const bool is_q8 = type == KRAIT_WEIGHT_Q8, is_q6 = type == KRAIT_WEIGHT_Q6;
     const size_t blocks = kr_blocks_of(op->weight.columns), size = kr_block_bytes(type);
     const size_t run = step * blocks * size, quads = KR_HALF_COLUMNS / 4;
-    const size_t shared = is_q6 ? 2 : 1;   /* quads that share bytes */
+    const size_t shared = is_q6 ? 2 : 1; /* quads that share bytes */
+    const bool first_cache = ahead > DOT_AHEAD;
     if (ahead == 0) ahead = blocks * size; /* the group after this one */
     const uint8_t *w = (const uint8_t *)op->weight.data + group * blocks * size;
     const int8_t *values = x->values + t * x->stride;
@@ -41,6 +51,8 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
 
     for (size_t b = 0; b < blocks; b++, w += size) {
         const bool ask = b % parts == part;
+        if (ask) VEC_UNROLL
+        for (size_t g = 0; g < groups; g++) dot_ask(w + g * run, ahead, first_cache); /* its scales */
         for (size_t half = 0; half < 2; half++) {
             ivec number[DOT_TOKENS][DOT_STREAMS][DOT_VECTORS];
             VEC_UNROLL
@@ -59,8 +71,8 @@ VEC_INLINE void dot_tile(const kr_linear *op, const kr_quantized *x, size_t grou
                 for (size_t g = 0; g < groups; g++) {
                     const uint8_t *at = w + g * run + KR_SCALES_BYTES + ((is_q8 ? half * quads : 0) + q) * 4 * KR_GROUP_ROWS;
                     const uint8_t *two = w + g * run + KR_SCALES_BYTES + KR_Q6_LOW_BYTES + pair * 2 * KR_GROUP_ROWS;
-                    if (ask && (is_q8 || half == 0)) __builtin_prefetch((const void *)((uintptr_t)at + ahead), 0, 2);
-                    if (ask && is_q6 && half == 0 && q == pair) __builtin_prefetch((const void *)((uintptr_t)two + ahead), 0, 2);
+                    if (ask && (is_q8 || half == 0)) dot_ask(at, ahead, first_cache);
+                    if (ask && is_q6 && half == 0 && q == pair) dot_ask(two, ahead, first_cache);
                     VEC_UNROLL
                     for (size_t v = 0; v < DOT_VECTORS; v++) {
                         ivec bytes = ivec_load(at + v * 4 * VEC_LANES);
