@@ -148,7 +148,7 @@ static void get_signals_that_wait(sigset_t *set)
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(set, own[i]);
 }
 
-/* OpenMP's other threads never take one again: there is no moment at which all of them could be given back theirs for free. */
+/* OpenMP's other threads take none from their first product on: to let them again would cost a second parallel region for each. */
 static void leave_signals_to_others(void *signals, int thread, int n_threads)
 {
     static _Thread_local bool does;

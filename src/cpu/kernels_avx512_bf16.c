@@ -54,7 +54,7 @@ static void tiles_quantize(const kr_linear *op, const kr_quantized *x, size_t be
     }
 }
 
-/* CPUs with AMX are large servers, whose memory answers late: asking 2 KB ahead, into the first cache, reads 6 to 8 percent faster than 1 KB
+/* CPUs with AMX are large servers, whose memory answers late: asking 2 KB ahead, into the first cache, reads a few percent faster than 1 KB
  * ahead into the second (which Zen 4 likes). */
 static void few_tokens_dot(const kr_linear *op, const kr_quantized *x, size_t begin, size_t end, size_t then)
 {

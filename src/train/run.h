@@ -57,8 +57,8 @@ krait_trainer_options kr_run_trainer_options(const kr_run_data *data, const kr_s
 /* Bytes that a checkpoint takes, about. */
 uint64_t kr_run_checkpoint_bytes(const krait_config *config, size_t n_states);
 /* Points `last` to the checkpoint of the position, and removes those that are not to be kept. */
-krait_status kr_run_settle(krait_training *training, krait_error *error);
-/* Writes step-N, then settles. */
+krait_status kr_run_publish(krait_training *training, krait_error *error);
+/* Writes step-N and publishes it. */
 krait_status kr_run_save(krait_training *training, krait_error *error);
 /* Writes the model as `best`. */
 krait_status kr_run_save_best(krait_training *training, krait_error *error);

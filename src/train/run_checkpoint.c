@@ -98,7 +98,7 @@ static krait_status write_all(krait_training *t, const char *folder, krait_error
     return status;
 }
 
-krait_status kr_run_settle(krait_training *t, krait_error *error)
+krait_status kr_run_publish(krait_training *t, krait_error *error)
 {
     krait_status status = kr_run_folder_link_last(&t->folder, kr_run_step_name(t->position.step).text, error);
     return status ? status : remove_others(t, error);
@@ -113,7 +113,7 @@ krait_status kr_run_save(krait_training *t, krait_error *error)
     if (!status) status = kr_run_folder_begin(&t->folder, name.text, &part, error);
     if (!status) status = write_all(t, part, error);
     if (!status) status = kr_run_folder_commit(&t->folder, name.text, error);
-    if (!status) status = kr_run_settle(t, error);
+    if (!status) status = kr_run_publish(t, error);
     /* What there is of it would only take the space that is missing. */
     if (status && part) kr_run_folder_abandon(&t->folder, name.text);
     kr_free(part);

@@ -383,7 +383,7 @@ static krait_status go_on(krait_training *t, uint64_t step, krait_error *error)
     }
     if (!status) status = kr_run_load(t, step, &position, error);
     /* The end may have come between a checkpoint and what follows it. From an earlier one, the later ones stay until there is another. */
-    if (!status && !t->options.from_step) status = kr_run_settle(t, error);
+    if (!status && !t->options.from_step) status = kr_run_publish(t, error);
     if (!status) status = open_metrics(t, error);
     if (!status && given) status = write_config(t, error);
     /* More steps than before: what was its end is none now. */
