@@ -64,8 +64,8 @@ typedef struct krait_trainer_options {
      * nothing is an error. Only read by krait_trainer_create(). */
     const char *const *freeze;
     size_t n_freeze;
-    /* Asked before each layer that krait_trainer_accumulate() and _evaluate() run ("layers", forward and backward, of a group of rows). false:
-     * the call ends with KRAIT_ERROR_INTERRUPTED. */
+    /* Asked by krait_trainer_accumulate() and _evaluate() before each state that they put aside ("states") and each layer that they run
+     * ("layers", forward and backward, of a group of rows). false: the call ends with KRAIT_ERROR_INTERRUPTED. */
     krait_progress progress;
 } krait_trainer_options;
 

@@ -243,7 +243,7 @@ static krait_status reserve_builder(kr_piece_builder *b, size_t tokens, size_t s
     return KRAIT_OK;
 }
 
-/* Copies of the states that rows begin with. */
+/* Copies of the states that rows begin with: a thousand of a large model take seconds. */
 static krait_status keep_before(krait_trainer *t, const krait_train_row *rows, size_t n_rows, krait_error *error)
 {
     size_t needed = 0;
@@ -256,9 +256,12 @@ static krait_status keep_before(krait_trainer *t, const krait_train_row *rows, s
         t->before = more;
         t->n_before = needed;
     }
+    const krait_progress *progress = &t->options.progress;
     krait_status status = KRAIT_OK;
     for (size_t i = 0; i < needed && !status; i++) {
         if (!rows[i].state) continue;
+        if (progress->report && !progress->report(progress->user, "states", i, needed))
+            return kr_fail(error, KRAIT_ERROR_INTERRUPTED, "interrupted before the first layer");
         if (!t->before[i]) status = krait_state_create(&t->before[i], t->model, error);
         if (!status) status = krait_state_copy(t->before[i], rows[i].state, error);
     }
