@@ -51,15 +51,6 @@ void kr_file_forget(const kr_file *file)
     if (file->mapped) madvise((void *)file->data, file->size, MADV_DONTNEED);
 }
 
-void kr_file_expect(const kr_file *file, uintptr_t at, size_t bytes)
-{
-    const uintptr_t begin = (uintptr_t)file->data, page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    if (!file->mapped || at < begin || at - begin >= file->size) return;
-    if (bytes > file->size - (at - begin)) bytes = file->size - (at - begin);
-    const size_t before = at % page;
-    madvise((void *)(at - before), bytes + before, MADV_WILLNEED); /* a wish */
-}
-
 uint64_t kr_file_checksum(const kr_file *file)
 {
     enum { PIECE = 1 << 20 }; /* whole pages */

@@ -22,8 +22,6 @@ krait_status kr_file_open(kr_file *file, const char *path, krait_error *error);
 krait_status kr_file_borrow(kr_file *file, const char *name, const void *data, size_t size, krait_error *error);
 /* Lets go of the pages that are in memory; they come back from the file when they are read. What is borrowed stays. */
 void kr_file_forget(const kr_file *file);
-/* `bytes` bytes at `at` will be read soon: reading them from the disk may begin. What of them is not in the file is passed over. */
-void kr_file_expect(const kr_file *file, uintptr_t at, size_t bytes);
 /* kr_checksum() of all its bytes, letting go of the pages on the way: a file of any size takes no memory. */
 uint64_t kr_file_checksum(const kr_file *file);
 /* Safe on a zeroed kr_file. */

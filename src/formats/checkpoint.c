@@ -196,11 +196,6 @@ bool krait_checkpoint_has_tokenizer(const krait_checkpoint *checkpoint)
 
 /* ---- notes ------------------------------------------------------------------------------------------------------- */
 
-void kr_checkpoint_expect(const krait_checkpoint *checkpoint, uintptr_t at, size_t bytes)
-{
-    for (size_t i = 0; i < checkpoint->n_files; i++) kr_file_expect(&checkpoint->files[i], at, bytes);
-}
-
 void kr_checkpoint_forget(const krait_checkpoint *checkpoint)
 {
     for (size_t i = 0; i < checkpoint->n_files; i++) kr_file_forget(&checkpoint->files[i]);

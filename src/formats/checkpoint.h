@@ -31,8 +31,6 @@ krait_checkpoint *kr_checkpoint_retain(const krait_checkpoint *checkpoint);
 const kr_tensor *kr_checkpoint_find(const krait_checkpoint *checkpoint, const char *name);
 /* The opened file of that name (without folder), or NULL. */
 const kr_file *kr_checkpoint_file(const krait_checkpoint *checkpoint, const char *name);
-/* kr_file_expect() for the file that the address is in. */
-void kr_checkpoint_expect(const krait_checkpoint *checkpoint, uintptr_t at, size_t bytes);
 /* Lets go of the files' pages that are in memory: for those who read all of it once and want to hold a part at a time. */
 void kr_checkpoint_forget(const krait_checkpoint *checkpoint);
 /* Adds a note once (the same text is not added twice); an allocation failure loses the note. Safe on a checkpoint shared by

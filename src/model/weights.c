@@ -86,7 +86,6 @@ typedef struct loading {
     const krait_load_options *options;
     uint64_t done, total; /* elements */
     size_t copied;        /* bytes of files that were read since their pages were given back */
-    uintptr_t expected;   /* up to where the file being read was asked for */
     int threads;
     bool one_layer; /* others are passed over */
     size_t layer;
@@ -271,15 +270,6 @@ static void give_back(loading *l, size_t least)
     l->copied = 0;
 }
 
-/* Asks for the file's next bytes while those before them are converted: disk and CPU work at the same time. */
-static void expect(loading *l, const kr_tensor *tensor, size_t bytes)
-{
-    enum { AHEAD = 16 << 20, STEP = 8 << 20 };
-    const uintptr_t begin = (uintptr_t)tensor->data, end = begin + bytes + AHEAD;
-    if (l->expected < begin || l->expected > end) l->expected = begin;
-    for (; l->expected < end; l->expected += STEP) kr_checkpoint_expect(l->model->checkpoint, l->expected, STEP);
-}
-
 static krait_status load_place(void *context, const kr_parameter_place *place, krait_error *error)
 {
     loading *l = context;
@@ -290,10 +280,6 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
     const krait_progress *progress = l->options ? &l->options->progress : NULL;
     const bool in_place = usable_in_place(place->parameter, type, tensor);
     size_t stored_bytes = 0;
-    if (!in_place && kr_tensor_bytes(tensor, &stored_bytes)) {
-        expect(l, tensor, stored_bytes);
-        l->copied += stored_bytes;
-    }
     if (in_place)
         set_field(place, &model->config, type, tensor->data);
     else if (kr_tensor_is_packed(tensor) && kr_tensor_packed_type(tensor) == type)
@@ -302,6 +288,7 @@ static krait_status load_place(void *context, const kr_parameter_place *place, k
         rearrange(l, place, type, tensor);
     else
         hold(l, place, type, convert, &(stored){ tensor, l->threads });
+    if (!in_place && kr_tensor_bytes(tensor, &stored_bytes)) l->copied += stored_bytes;
     give_back(l, (size_t)64 << 20);
     l->done += kr_parameter_count(place->parameter, &model->config);
     if (progress && progress->report && !progress->report(progress->user, "loading", l->done, l->total))
